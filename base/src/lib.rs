@@ -1,0 +1,18 @@
+//! What every rcnt crate stands on: checked names, whole-file writes and
+//! locks, the one-line error report, and the only `unsafe` code of the project.
+//!
+//! - [`ids`]    names and digests: parsed once, valid ever after
+//! - [`roots`]  where an rcnt instance keeps its files
+//! - [`files`]  atomic writes, claims, locks, JSON state files
+//! - [`report`] error chain → one line, hint and exit code; [`report::StartError`] crosses fork
+//! - [`trace`]  the log of steps and their times under `--debug`
+//! - [`sys`]    system calls that neither std nor rustix wraps
+//!
+//! base knows nothing of containers, networks or images.
+
+pub mod files;
+pub mod ids;
+pub mod report;
+pub mod roots;
+pub mod sys;
+pub mod trace;
