@@ -1,0 +1,224 @@
+//! `RunArgs` (as typed) → `RunRequest` (defaults merged, checked). Pure: no
+//! file but those an `--env-file` or `--label-file` names, read by the caller,
+//! and nothing of the host. A `RunRequest` is what is stored; `start` and
+//! `restart` begin with it.
+
+use serde::{Deserialize, Serialize};
+
+mod build;
+mod mounts;
+mod sizes;
+
+pub use build::build;
+pub use mounts::{MountRequest, MountSource};
+
+/// The flags of `run` and `create` as typed, unchecked. One field per flag.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunArgs {
+    /// IMAGE.
+    pub image: String,
+    /// COMMAND and its arguments.
+    pub command: Vec<String>,
+    /// `-i`.
+    pub interactive: bool,
+    /// `-t`.
+    pub tty: bool,
+    /// `-d`.
+    pub detach: bool,
+    /// `--rm`.
+    pub rm: bool,
+    /// `--name`.
+    pub name: Option<String>,
+    /// `--net`, `--network`.
+    pub network: Option<String>,
+    /// `-p`, `--publish`.
+    pub publish: Vec<String>,
+    /// `-P`, `--publish-all`.
+    pub publish_all: bool,
+    /// `--expose`.
+    pub expose: Vec<String>,
+    /// `-e`, `--env`: `NAME=value`, or `NAME` to copy rcnt's own.
+    pub env: Vec<String>,
+    /// Lines of every `--env-file`, in order, already read.
+    pub env_file_lines: Vec<String>,
+    /// `-u`, `--user`.
+    pub user: Option<String>,
+    /// `-w`, `--workdir`.
+    pub workdir: Option<String>,
+    /// `-v`, `--volume`.
+    pub volume: Vec<String>,
+    /// `--mount`.
+    pub mount: Vec<String>,
+    /// `--tmpfs`.
+    pub tmpfs: Vec<String>,
+    /// `--read-only`.
+    pub read_only: bool,
+    /// `--entrypoint`; `Some("")` clears the image's.
+    pub entrypoint: Option<String>,
+    /// `-h`, `--hostname`.
+    pub hostname: Option<String>,
+    /// `--domainname`.
+    pub domainname: Option<String>,
+    /// `--cap-add`.
+    pub cap_add: Vec<String>,
+    /// `--cap-drop`.
+    pub cap_drop: Vec<String>,
+    /// `--privileged`.
+    pub privileged: bool,
+    /// `--security-opt`.
+    pub security_opt: Vec<String>,
+    /// `-m`, `--memory`.
+    pub memory: Option<String>,
+    /// `--memory-swap`.
+    pub memory_swap: Option<String>,
+    /// `--cpus`.
+    pub cpus: Option<String>,
+    /// `--pids-limit`; 0 and -1 mean none.
+    pub pids_limit: Option<i64>,
+    /// `--shm-size`.
+    pub shm_size: Option<String>,
+    /// `--ulimit`.
+    pub ulimit: Vec<String>,
+    /// `-l`, `--label`.
+    pub label: Vec<String>,
+    /// Lines of every `--label-file`, already read.
+    pub label_file_lines: Vec<String>,
+    /// `--dns`.
+    pub dns: Vec<String>,
+    /// `--dns-search`.
+    pub dns_search: Vec<String>,
+    /// `--dns-option`.
+    pub dns_option: Vec<String>,
+    /// `--add-host`.
+    pub add_host: Vec<String>,
+    /// `--ip`.
+    pub ip: Option<String>,
+    /// `--mac-address`.
+    pub mac_address: Option<String>,
+    /// `--sysctl`.
+    pub sysctl: Vec<String>,
+    /// `--init`.
+    pub init: bool,
+    /// `--stop-signal`.
+    pub stop_signal: Option<String>,
+    /// `--stop-timeout`, seconds.
+    pub stop_timeout: Option<i64>,
+    /// `--cgroup-parent`.
+    pub cgroup_parent: Option<String>,
+    /// `--group-add`.
+    pub group_add: Vec<String>,
+    /// `--oom-score-adj`.
+    pub oom_score_adj: Option<i32>,
+}
+
+/// What a container is to be: every default merged, every word checked. Stored
+/// as part of `container.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// IMAGE as typed; `inspect` shows it.
+    pub image: String,
+    /// Arguments given after IMAGE; empty means the image's CMD.
+    pub command: Vec<String>,
+    /// `--entrypoint`: `None` keeps the image's, `Some([])` clears it.
+    pub entrypoint: Option<Vec<String>>,
+    /// Keep stdin open.
+    pub interactive: bool,
+    /// Give the process a terminal.
+    pub tty: bool,
+    /// Remove when it ends.
+    pub auto_remove: bool,
+    /// Its network.
+    pub network: NetworkMode,
+    /// `-p`, parsed.
+    pub publish: Vec<rcnt_netstack::ports::PortSpec>,
+    /// `-P`.
+    pub publish_all: bool,
+    /// `--expose`, one by one.
+    pub expose: Vec<(u16, rcnt_netstack::ports::Protocol)>,
+    /// `-e` and `--env-file`, merged; later ones win. Does not hold the image's.
+    pub env: Vec<String>,
+    /// `-u`; `None` is the image's USER.
+    pub user: Option<String>,
+    /// `-w`; `None` is the image's WORKDIR.
+    pub workdir: Option<String>,
+    /// `-v`, `--mount`, `--tmpfs`, by destination.
+    pub mounts: Vec<MountRequest>,
+    /// Root file system read-only.
+    pub read_only: bool,
+    /// `-h`; `None` is the short id.
+    pub hostname: Option<String>,
+    /// `--domainname`.
+    pub domainname: Option<String>,
+    /// `--cap-add`, as typed, checked.
+    pub cap_add: Vec<String>,
+    /// `--cap-drop`, as typed, checked.
+    pub cap_drop: Vec<String>,
+    /// All capabilities, all devices, nothing masked.
+    pub privileged: bool,
+    /// `--security-opt`, as typed, checked.
+    pub security_opt: Vec<String>,
+    /// Bytes; `None` is no limit.
+    pub memory: Option<u64>,
+    /// Bytes of memory and swap together; -1 is unlimited.
+    pub memory_swap: Option<i64>,
+    /// Billionths of a processor, as docker's NanoCpus.
+    pub nano_cpus: Option<u64>,
+    /// Processes; `None` is no limit.
+    pub pids_limit: Option<i64>,
+    /// Bytes of /dev/shm.
+    pub shm_size: u64,
+    /// `--ulimit`.
+    pub ulimits: Vec<Ulimit>,
+    /// `--label`.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// `--dns`.
+    pub dns: Vec<std::net::IpAddr>,
+    /// `--dns-search`.
+    pub dns_search: Vec<String>,
+    /// `--dns-option`.
+    pub dns_option: Vec<String>,
+    /// `--add-host`, as typed, checked.
+    pub add_host: Vec<String>,
+    /// `--ip`.
+    pub ip: Option<std::net::Ipv4Addr>,
+    /// `--mac-address`.
+    pub mac_address: Option<[u8; 6]>,
+    /// `--sysctl`.
+    pub sysctls: std::collections::BTreeMap<String, String>,
+    /// `--init`.
+    pub init: bool,
+    /// `--stop-signal`; `None` is the image's, else SIGTERM.
+    pub stop_signal: Option<String>,
+    /// `--stop-timeout`, seconds; `None` is 10; negative waits for ever.
+    pub stop_timeout: Option<i64>,
+    /// `--cgroup-parent`.
+    pub cgroup_parent: Option<String>,
+    /// `--group-add`.
+    pub group_add: Vec<String>,
+    /// `--oom-score-adj`.
+    pub oom_score_adj: Option<i32>,
+}
+
+/// `--network`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NetworkMode {
+    /// A bridge network by name; `bridge` is the default one.
+    Bridge(String),
+    /// Loopback only.
+    None,
+    /// The host's own namespace.
+    Host,
+    /// The namespace of another container, by full id.
+    Container(String),
+}
+
+/// One `--ulimit`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ulimit {
+    /// docker's name: `nofile`, `nproc`…
+    pub name: String,
+    /// -1 is unlimited.
+    pub soft: i64,
+    /// -1 is unlimited.
+    pub hard: i64,
+}
