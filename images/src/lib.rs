@@ -1,2 +1,5 @@
 //! (being written)
 #![forbid(unsafe_code)]
+
+pub mod progress;
+pub mod reference;
