@@ -1,2 +1,16 @@
-//! (being written)
+//! The networks of rcnt: from a wish (`-p 8080:80 --net=bridge`) to links,
+//! addresses, routes and nftables map elements, and back.
+//!
+//! - [`plan`]  what one container's network shall be, and its undo list (pure)
+//! - [`apply`] sends a plan to the kernel, takes it back
+//! - [`facts`] links, addresses, routes of the host, as structs
+//! - [`ports`] `-p` as typed and as decided (pure)
+//!
+//! Nothing here knows of images, root filesystems or container state; no
+//! program is executed and no thread is started.
 #![forbid(unsafe_code)]
+
+pub mod apply;
+pub mod facts;
+pub mod plan;
+pub mod ports;

@@ -1,0 +1,79 @@
+//! What the host's network looks like, read from the kernel as structs: links,
+//! addresses, routes. Reads only; callers decide (free address ranges, free
+//! interface names, repairs).
+
+use std::io;
+use std::net::IpAddr;
+
+use crate::plan::Mac;
+
+/// A network interface of the current network namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Interface number, unique in its namespace.
+    pub index: u32,
+    /// Interface name.
+    pub name: String,
+    /// Free text (`ip link set alias`); bridges of ours say `rcnt:<exec-root>`.
+    pub alias: Option<String>,
+    /// Driver: `bridge`, `veth`, `vlan`…; absent for hardware and `lo`.
+    pub kind: Option<String>,
+    /// Link-layer address, when it is six bytes long.
+    pub mac: Option<Mac>,
+    /// Bytes.
+    pub mtu: u32,
+    /// Administratively up.
+    pub up: bool,
+    /// The bridge (or bond…) this is a port of.
+    pub master: Option<u32>,
+}
+
+/// An address of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// The interface's number.
+    pub link: u32,
+    /// The local address.
+    pub address: IpAddr,
+    /// Prefix length in bits.
+    pub prefix: u8,
+}
+
+/// A route, of any table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// First address of the destination; unspecified with prefix 0 for a default route.
+    pub destination: IpAddr,
+    /// Prefix length in bits.
+    pub prefix: u8,
+    /// Next hop, when there is one.
+    pub gateway: Option<IpAddr>,
+    /// Outgoing interface, when there is one.
+    pub link: Option<u32>,
+    /// Routing table: 254 main, 255 local (rtnetlink(7)).
+    pub table: u32,
+}
+
+/// All interfaces.
+///
+/// # Errors
+/// The kernel's reason.
+pub fn read_links() -> io::Result<Vec<Link>> {
+    Ok(Vec::new())
+}
+
+/// All addresses, both families.
+///
+/// # Errors
+/// The kernel's reason.
+pub fn read_addresses() -> io::Result<Vec<Address>> {
+    Ok(Vec::new())
+}
+
+/// All routes, both families, all tables (the local table's too).
+///
+/// # Errors
+/// The kernel's reason.
+pub fn read_routes() -> io::Result<Vec<Route>> {
+    Ok(Vec::new())
+}

@@ -1,0 +1,220 @@
+//! What the network of one container shall be, as plain data. Everything that
+//! can be decided is decided here; [`crate::apply`] only sends it.
+//!
+//! Callers: the engine builds a [`NetworkPlan`] from a network and claims, saves
+//! [`NetworkPlan::undo`] before the first change, then calls
+//! [`crate::apply::attach`]. Nothing here touches the machine.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use rcnt_base::ids::ContainerId;
+use serde::{Deserialize, Serialize};
+
+use crate::ports::PublishedPort;
+
+/// The nftables table (family inet) of the instance with this tag
+/// ([`rcnt_base::roots::Roots::instance`]): `rcnt`, or `rcnt-<tag>`.
+pub fn table_name(instance: &str) -> String {
+    if instance.is_empty() { "rcnt".to_owned() } else { format!("rcnt-{instance}") }
+}
+
+/// A link-layer address, written `02:42:0a:58:00:05`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// The stable address of a container: docker's `02:42` and the four bytes of
+    /// its IPv4 address. An address used again brings its old MAC along, so
+    /// neighbours' ARP caches stay right (moby#36069).
+    pub fn from_ipv4(address: Ipv4Addr) -> Self {
+        let [a, b, c, d] = address.octets();
+        Self([0x02, 0x42, a, b, c, d])
+    }
+
+    /// The IPv6 link-local address that this MAC gives (RFC 4291, appendix A).
+    pub fn link_local(self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0.map(u16::from);
+        let word = |high: u16, low: u16| (high << 8) | low;
+        Ipv6Addr::new(0xfe80, 0, 0, 0, word(a ^ 2, b), word(c, 0xff), word(0xfe, d), word(e, f))
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// A text that is not six bytes in hex, separated by colons.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid MAC address {0:?}")]
+pub struct MacError(pub String);
+
+impl FromStr for Mac {
+    type Err = MacError;
+    fn from_str(text: &str) -> Result<Self, MacError> {
+        let bad = || MacError(text.to_owned());
+        let mut bytes = [0u8; 6];
+        let mut parts = text.split(':');
+        for byte in &mut bytes {
+            let part = parts.next().ok_or_else(bad)?;
+            let hex = part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
+            *byte = u8::from_str_radix(part, 16).ok().filter(|_| hex).ok_or_else(bad)?;
+        }
+        if parts.next().is_some() { Err(bad()) } else { Ok(Self(bytes)) }
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = MacError;
+    fn try_from(text: String) -> Result<Self, MacError> {
+        text.parse()
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> String {
+        mac.to_string()
+    }
+}
+
+/// One container on one bridge network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkPlan {
+    /// The instance's nftables table, see [`table_name`].
+    pub table: String,
+    /// The bridge the container hangs on; shared, never part of its undo list.
+    pub bridge: BridgePlan,
+    /// The container's own veth pair and addresses.
+    pub endpoint: EndpointPlan,
+    /// The ports to publish, each claimed before this plan was made.
+    pub published: Vec<PublishedPort>,
+    /// Who this is for; the key of every comment in the ruleset.
+    pub owner: ContainerId,
+    /// The container's name, for people who read `nft list ruleset`.
+    pub owner_name: String,
+}
+
+/// A bridge as it shall be; made if absent, never changed when it is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgePlan {
+    /// Interface name, at most 15 bytes.
+    pub interface: String,
+    /// The interface's alias (`rcnt:<exec-root>`): tells other instances and
+    /// people whose it is. At most 255 bytes.
+    pub alias: String,
+    /// Set in the creating message, so that it neither follows the lowest port's
+    /// nor is rewritten by udev (systemd#21185).
+    pub mac: Mac,
+    /// The gateway address and its prefix length.
+    pub address4: (Ipv4Addr, u8),
+    /// The IPv6 gateway address and its prefix length, when the network has IPv6.
+    pub address6: Option<(Ipv6Addr, u8)>,
+    /// Bytes.
+    pub mtu: u32,
+}
+
+/// The container's side: a veth pair whose one end sits in the bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointPlan {
+    /// The host end, unique on the host, at most 15 bytes.
+    pub host_interface: String,
+    /// The container end: `eth0`.
+    pub interface: String,
+    /// The container end's link-layer address.
+    pub mac: Mac,
+    /// Address and prefix length.
+    pub address4: (Ipv4Addr, u8),
+    /// The default route's next hop.
+    pub gateway4: Ipv4Addr,
+    /// Address and prefix length; `None` switches IPv6 off inside (CVE-2024-32473).
+    pub address6: Option<(Ipv6Addr, u8)>,
+    /// The IPv6 default route's next hop.
+    pub gateway6: Option<Ipv6Addr>,
+    /// Bytes.
+    pub mtu: u32,
+    /// Lets the bridge send a packet back out of the port it came in by: needed to
+    /// reach oneself through one's own published port.
+    pub hairpin: bool,
+}
+
+/// What [`crate::apply::attach`] leaves on the host, by name: enough to remove it
+/// without knowing anything else. Bridge and base table are shared and not listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkUndo {
+    /// The nftables table that holds the elements.
+    pub table: String,
+    /// The host end of the veth pair; the kernel removes it with the namespace.
+    pub host_interface: String,
+    /// The container's addresses: what tells our elements from a successor's.
+    pub address4: Ipv4Addr,
+    /// See `address4`.
+    pub address6: Option<Ipv6Addr>,
+    /// The published ports: the keys of the map elements.
+    pub published: Vec<PublishedPort>,
+    /// Whose elements these are.
+    pub owner: ContainerId,
+}
+
+impl NetworkPlan {
+    /// How to take back all that applying this plan does. Pure.
+    pub fn undo(&self) -> NetworkUndo {
+        let Self { table, bridge: _, endpoint, published, owner, owner_name: _ } = self;
+        NetworkUndo {
+            table: table.clone(),
+            host_interface: endpoint.host_interface.clone(),
+            address4: endpoint.address4.0,
+            address6: endpoint.address6.map(|(address, _)| address),
+            published: published.clone(),
+            owner: owner.clone(),
+        }
+    }
+}
+
+impl NetworkUndo {
+    /// The container address that ports published on `host` lead to: of the same
+    /// family, because the kernel does not translate between families.
+    pub(crate) fn target(&self, host: IpAddr) -> Option<IpAddr> {
+        match host {
+            IpAddr::V4(_) => Some(self.address4.into()),
+            IpAddr::V6(_) => self.address6.map(Into::into),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn instances_have_tables_of_their_own() {
+        assert_eq!(table_name(""), "rcnt");
+        assert_eq!(table_name("0badcafe"), "rcnt-0badcafe");
+    }
+
+    #[test]
+    fn a_mac_comes_from_the_address() {
+        let mac = Mac::from_ipv4(Ipv4Addr::new(10, 88, 0, 5));
+        assert_eq!(mac.to_string(), "02:42:0a:58:00:05");
+        assert_eq!(mac.link_local().to_string(), "fe80::42:aff:fe58:5");
+    }
+
+    #[test]
+    fn bad_macs_are_refused() {
+        for bad in ["", "02:42", "02:42:0a:58:00:05:06", "02:42:0a:58:00:zz", "+2:42:0a:58:00:05"] {
+            assert!(bad.parse::<Mac>().is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_printed_mac_parses_to_itself(bytes: [u8; 6]) {
+            prop_assert_eq!(Mac(bytes).to_string().parse::<Mac>().unwrap(), Mac(bytes));
+        }
+    }
+}
