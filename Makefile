@@ -1,0 +1,50 @@
+# rcnt: `make` alone prints what can be made.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+ROUNDS  ?= 20
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+
+.PHONY: help setup build demo test check install uninstall bench bench-record clean
+.DEFAULT_GOAL := help
+
+help: ## this text
+	@echo "usage: make TARGET"; echo
+	@sed -n 's/^\([a-z-]*\):.*## /    \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+	@echo; echo "PREFIX=$(PREFIX) and DESTDIR say where install puts things."
+
+setup: ## install what building needs (apt-get, rustup), if anything is missing
+	@scripts/setup build
+
+build: setup ## the release binary, as target/rcnt
+	@scripts/build release target/rcnt
+
+demo: build ## build, make a small web server image, run it on port 8080, fetch its page, clean up
+	@scripts/setup demo
+	@RCNT_BINARY=$(CURDIR)/target/rcnt scripts/demo
+
+test: setup ## every test: units, then end to end with real namespaces (root; ONLY=name runs some)
+	@scripts/setup test
+	@scripts/build debug target/rcnt-debug
+	@RCNT_BINARY=$(CURDIR)/target/rcnt-debug scripts/test $(ONLY)
+
+check: setup ## what review asks for: format, lints, documentation, licences
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --document-private-items
+	scripts/licences
+
+install: build ## binary, completions and manual pages below $(DESTDIR)$(PREFIX)
+	scripts/install target/rcnt '$(DESTDIR)$(PREFIX)'
+
+uninstall: ## remove what install put there
+	scripts/install --remove '$(DESTDIR)$(PREFIX)'
+
+bench: build ## rcnt beside docker, podman, crun and runc, whichever are installed (ROUNDS=20)
+	@cargo run --quiet --locked -p rcnt-bench -- --rcnt target/rcnt --rounds $(ROUNDS)
+
+bench-record: build ## the same, written to docs/benchmarks.md
+	@cargo run --quiet --locked -p rcnt-bench -- --rcnt target/rcnt --rounds $(ROUNDS) --record docs/benchmarks.md
+
+clean: ## remove what was built
+	cargo clean
