@@ -5,12 +5,17 @@
 //! - [`apply`] sends a plan to the kernel, takes it back
 //! - [`facts`] links, addresses, routes of the host, as structs
 //! - [`ports`] `-p` as typed and as decided (pure)
+//! - [`network`] one bridge network, decided once and stored; [`cidr`] address blocks
+//! - [`claims`] addresses and host ports, held by files and bound sockets
 //!
 //! Nothing here knows of images, root filesystems or container state; no
 //! program is executed and no thread is started.
 #![forbid(unsafe_code)]
 
 pub mod apply;
+pub mod cidr;
+pub mod claims;
 pub mod facts;
+pub mod network;
 pub mod plan;
 pub mod ports;
