@@ -1,8 +1,21 @@
-//! (being written)
+//! From a [`plan::ContainerPlan`] to a running process, and into a running one.
+//!
+//! - [`plan`]   a container as plain data, decided before anything is touched
+//! - [`spawn`]  the parent's side: cgroup, clone3, pipes, "started or why not"
+//! - `init`     the child's side: one straight list of steps from clone to exec
+//! - [`exec`]   one more process in a running container
+//! - [`cgroup`], [`seccomp`], [`capabilities`], [`users`], [`security`]  one kind of fact or effect each
+//!
+//! Knows nothing of images, networks or names on disk; the engine's closure
+//! configures the network from inside. Everything before exec is synchronous
+//! and single-threaded.
 #![forbid(unsafe_code)]
+
 pub mod capabilities;
 pub mod cgroup;
+pub mod exec;
+pub mod plan;
 pub mod seccomp;
 pub mod security;
+pub mod spawn;
 pub mod users;
-pub mod plan;
