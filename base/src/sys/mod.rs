@@ -3,4 +3,6 @@
 //! the contract it relies on and why it holds.
 
 pub mod memory;
+pub mod netlink;
 pub mod process;
+pub mod signals;
