@@ -5,7 +5,12 @@
 use std::io;
 use std::net::IpAddr;
 
+use rcnt_base::sys::netlink::Family;
+
 use crate::plan::Mac;
+use crate::socket::Socket;
+use crate::wire::route::{self, Dump};
+use crate::wire::{Malformed, Message};
 
 /// A network interface of the current network namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +64,7 @@ pub struct Route {
 /// # Errors
 /// The kernel's reason.
 pub fn read_links() -> io::Result<Vec<Link>> {
-    Ok(Vec::new())
+    dump(Dump::Links, |message| route::read_link(message).map(Some))
 }
 
 /// All addresses, both families.
@@ -67,7 +72,7 @@ pub fn read_links() -> io::Result<Vec<Link>> {
 /// # Errors
 /// The kernel's reason.
 pub fn read_addresses() -> io::Result<Vec<Address>> {
-    Ok(Vec::new())
+    dump(Dump::Addresses, route::read_address_of)
 }
 
 /// All routes, both families, all tables (the local table's too).
@@ -75,5 +80,17 @@ pub fn read_addresses() -> io::Result<Vec<Address>> {
 /// # Errors
 /// The kernel's reason.
 pub fn read_routes() -> io::Result<Vec<Route>> {
-    Ok(Vec::new())
+    dump(Dump::Routes, route::read_route)
+}
+
+fn dump<T>(
+    what: Dump,
+    read: impl Fn(&Message<'_>) -> Result<Option<T>, Malformed>,
+) -> io::Result<Vec<T>> {
+    Socket::open(Family::Route)?.dump(
+        |requests| {
+            what.request(requests);
+        },
+        |message| read(message).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e)),
+    )
 }

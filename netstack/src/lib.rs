@@ -19,3 +19,5 @@ pub mod facts;
 pub mod network;
 pub mod plan;
 pub mod ports;
+mod socket;
+mod wire;

@@ -5,4 +5,5 @@
 pub mod memory;
 pub mod netlink;
 pub mod process;
+pub mod seccomp;
 pub mod signals;

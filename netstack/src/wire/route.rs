@@ -1,0 +1,344 @@
+//! rtnetlink(7): links, addresses and routes, as requests and as read back.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{
+    Attributes, Malformed, Message, Requests, abi, attributes, find, read_address, read_text,
+    read_u32,
+};
+use crate::facts::{Address, Link, Route};
+use crate::plan::Mac;
+
+/// What an interface shall be; absent fields are left alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct LinkRequest<'a> {
+    /// 0 when the name says which.
+    pub(crate) index: u32,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) up: bool,
+    pub(crate) mac: Option<Mac>,
+    pub(crate) mtu: Option<u32>,
+    pub(crate) master: Option<u32>,
+    pub(crate) alias: Option<&'a str>,
+    /// The namespace it is born in.
+    pub(crate) netns_fd: Option<i32>,
+    pub(crate) kind: Option<LinkKind<'a>>,
+    /// Bridge port option: send back out of the port a packet came in by.
+    pub(crate) hairpin: Option<bool>,
+    /// No IPv6 link-local address of the kernel's making.
+    pub(crate) no_link_local: bool,
+}
+
+/// What a new interface is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LinkKind<'a> {
+    /// Spanning tree off and no forward delay: a port forwards as soon as it has carrier.
+    Bridge,
+    /// One end; the other is `peer`.
+    Veth(Box<LinkRequest<'a>>),
+}
+
+impl LinkRequest<'_> {
+    /// `struct ifinfomsg`; the change mask says that only IFF_UP is meant.
+    fn header(&self) -> [u8; 16] {
+        let mut header = [0; 16];
+        let flags = if self.up { abi::IFF_UP } else { 0 };
+        let fields = [0, self.index, flags, flags];
+        for (slot, value) in header.chunks_exact_mut(4).zip(fields) {
+            slot.copy_from_slice(&value.to_ne_bytes());
+        }
+        header
+    }
+
+    fn attributes(&self, a: &mut Attributes<'_>) {
+        if let Some(name) = self.name {
+            a.text(abi::IFLA_IFNAME, name);
+        }
+        if let Some(Mac(mac)) = self.mac {
+            a.put(abi::IFLA_ADDRESS, &mac);
+        }
+        if let Some(mtu) = self.mtu {
+            a.u32(abi::IFLA_MTU, mtu);
+        }
+        if let Some(master) = self.master {
+            a.u32(abi::IFLA_MASTER, master);
+        }
+        if let Some(alias) = self.alias {
+            a.put(abi::IFLA_IFALIAS, alias.as_bytes());
+        }
+        if let Some(fd) = self.netns_fd {
+            a.put(abi::IFLA_NET_NS_FD, &fd.to_ne_bytes());
+        }
+        if self.kind.is_some() || self.hairpin.is_some() {
+            a.nest(abi::IFLA_LINKINFO, |a| self.info(a));
+        }
+        if self.no_link_local {
+            a.nest(abi::IFLA_AF_SPEC, |a| {
+                a.nest(u16::from(abi::AF_INET6), |a| {
+                    a.u8(abi::IFLA_INET6_ADDR_GEN_MODE, abi::IN6_ADDR_GEN_MODE_NONE);
+                });
+            });
+        }
+    }
+
+    fn info(&self, a: &mut Attributes<'_>) {
+        match &self.kind {
+            None => {}
+            Some(LinkKind::Bridge) => {
+                a.text(abi::IFLA_INFO_KIND, "bridge");
+                a.nest(abi::IFLA_INFO_DATA, |a| {
+                    a.u32(abi::IFLA_BR_FORWARD_DELAY, 0);
+                    a.u32(abi::IFLA_BR_STP_STATE, 0);
+                });
+            }
+            Some(LinkKind::Veth(peer)) => {
+                a.text(abi::IFLA_INFO_KIND, "veth");
+                a.nest(abi::IFLA_INFO_DATA, |a| {
+                    a.nest_with(abi::VETH_INFO_PEER, &peer.header(), |a| peer.attributes(a));
+                });
+            }
+        }
+        if let Some(hairpin) = self.hairpin {
+            a.text(abi::IFLA_INFO_SLAVE_KIND, "bridge");
+            a.nest(abi::IFLA_INFO_SLAVE_DATA, |a| {
+                a.u8(abi::IFLA_BRPORT_MODE, u8::from(hairpin));
+            });
+        }
+    }
+
+    /// Makes it; an error if it is there.
+    pub(crate) fn create(&self, requests: &mut Requests) -> u32 {
+        let flags = abi::NLM_F_REQUEST | abi::NLM_F_ACK | abi::NLM_F_CREATE | abi::NLM_F_EXCL;
+        requests.message(abi::RTM_NEWLINK, flags, &self.header(), |a| self.attributes(a))
+    }
+
+    /// Changes one that is there.
+    pub(crate) fn change(&self, requests: &mut Requests) -> u32 {
+        let flags = abi::NLM_F_REQUEST | abi::NLM_F_ACK;
+        requests.message(abi::RTM_NEWLINK, flags, &self.header(), |a| self.attributes(a))
+    }
+
+    /// Removes it.
+    pub(crate) fn delete(&self, requests: &mut Requests) -> u32 {
+        let flags = abi::NLM_F_REQUEST | abi::NLM_F_ACK;
+        requests.message(abi::RTM_DELLINK, flags, &self.header(), |a| self.attributes(a))
+    }
+
+    /// Asks for it.
+    pub(crate) fn get(&self, requests: &mut Requests) -> u32 {
+        let flags = abi::NLM_F_REQUEST;
+        requests.message(abi::RTM_GETLINK, flags, &self.header(), |a| self.attributes(a))
+    }
+}
+
+/// Whether RTM_NEWADDR waits for duplicate address detection is no choice of
+/// ours: we own the subnet, so IFA_F_NODAD always (docker waits up to 2 s here).
+pub(crate) fn add_address(requests: &mut Requests, address: &Address) -> u32 {
+    let Address { link, address: ip, prefix } = *address;
+    let family = family(ip);
+    let [a, b, c, d] = link.to_ne_bytes();
+    let header = [family, prefix, 0, 0, a, b, c, d];
+    let flags = abi::NLM_F_REQUEST | abi::NLM_F_ACK | abi::NLM_F_CREATE | abi::NLM_F_EXCL;
+    requests.message(abi::RTM_NEWADDR, flags, &header, |a| {
+        a.address(abi::IFA_LOCAL, ip);
+        a.address(abi::IFA_ADDRESS, ip);
+        if let IpAddr::V4(ip) = ip
+            && prefix < 31
+        {
+            let host_bits = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+            a.put(abi::IFA_BROADCAST, &Ipv4Addr::from(u32::from(ip) | host_bits).octets());
+        }
+        a.u32(abi::IFA_FLAGS, abi::IFA_F_NODAD);
+    })
+}
+
+/// A route in the main table.
+pub(crate) fn add_route(requests: &mut Requests, route: &Route) -> u32 {
+    let Route { destination, prefix, gateway, link, table: _ } = *route;
+    let header = [
+        family(destination),
+        prefix,
+        0,
+        0,
+        abi::RT_TABLE_MAIN,
+        abi::RTPROT_BOOT,
+        abi::RT_SCOPE_UNIVERSE,
+        abi::RTN_UNICAST,
+        0,
+        0,
+        0,
+        0,
+    ];
+    let flags = abi::NLM_F_REQUEST | abi::NLM_F_ACK | abi::NLM_F_CREATE | abi::NLM_F_EXCL;
+    requests.message(abi::RTM_NEWROUTE, flags, &header, |a| {
+        if prefix > 0 {
+            a.address(abi::RTA_DST, destination);
+        }
+        if let Some(gateway) = gateway {
+            a.address(abi::RTA_GATEWAY, gateway);
+        }
+        if let Some(link) = link {
+            a.u32(abi::RTA_OIF, link);
+        }
+    })
+}
+
+/// What a dump lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dump {
+    Links,
+    Addresses,
+    Routes,
+}
+
+impl Dump {
+    /// Strictly checked requests carry the right header, all zero for "everything".
+    pub(crate) fn request(self, requests: &mut Requests) -> u32 {
+        let (kind, header): (u16, &[u8]) = match self {
+            Dump::Links => (abi::RTM_GETLINK, &[0; 16]),
+            Dump::Addresses => (abi::RTM_GETADDR, &[0; 8]),
+            Dump::Routes => (abi::RTM_GETROUTE, &[0; 12]),
+        };
+        requests.message(kind, abi::NLM_F_REQUEST | abi::NLM_F_DUMP, header, |_| {})
+    }
+}
+
+fn family(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => abi::AF_INET,
+        IpAddr::V6(_) => abi::AF_INET6,
+    }
+}
+
+/// Splits a message into its fixed header and its attributes.
+fn split<'a>(message: &Message<'a>, header: usize) -> Result<(&'a [u8], &'a [u8]), Malformed> {
+    message.payload.split_at_checked(header).ok_or(Malformed)
+}
+
+/// Reads RTM_NEWLINK.
+pub(crate) fn read_link(message: &Message<'_>) -> Result<Link, Malformed> {
+    let (header, rest) = split(message, 16)?;
+    let mut link = Link {
+        index: read_u32(header, 4).ok_or(Malformed)?,
+        name: String::new(),
+        alias: None,
+        kind: None,
+        mac: None,
+        mtu: 0,
+        up: read_u32(header, 8).ok_or(Malformed)? & abi::IFF_UP != 0,
+        master: None,
+    };
+    for attribute in attributes(rest) {
+        let (kind, value) = attribute?;
+        match kind {
+            abi::IFLA_IFNAME => link.name = read_text(value),
+            abi::IFLA_IFALIAS => link.alias = Some(read_text(value)),
+            abi::IFLA_MTU => link.mtu = read_u32(value, 0).ok_or(Malformed)?,
+            abi::IFLA_MASTER => link.master = read_u32(value, 0),
+            abi::IFLA_ADDRESS => link.mac = value.try_into().ok().map(Mac),
+            abi::IFLA_LINKINFO => link.kind = find(value, abi::IFLA_INFO_KIND).map(read_text),
+            _ => {}
+        }
+    }
+    Ok(link)
+}
+
+/// Reads RTM_NEWADDR; `None` for families other than IP.
+pub(crate) fn read_address_of(message: &Message<'_>) -> Result<Option<Address>, Malformed> {
+    let (header, rest) = split(message, 8)?;
+    // IFA_LOCAL differs from IFA_ADDRESS on point-to-point links, and is absent for IPv6.
+    let ip = find(rest, abi::IFA_LOCAL).or_else(|| find(rest, abi::IFA_ADDRESS));
+    let link = read_u32(header, 4).ok_or(Malformed)?;
+    let prefix = *header.get(1).ok_or(Malformed)?;
+    Ok(ip.and_then(read_address).map(|address| Address { link, address, prefix }))
+}
+
+/// Reads RTM_NEWROUTE; `None` for families other than IP.
+pub(crate) fn read_route(message: &Message<'_>) -> Result<Option<Route>, Malformed> {
+    let (header, rest) = split(message, 12)?;
+    let unspecified: IpAddr = match *header.first().ok_or(Malformed)? {
+        abi::AF_INET => Ipv4Addr::UNSPECIFIED.into(),
+        abi::AF_INET6 => Ipv6Addr::UNSPECIFIED.into(),
+        _ => return Ok(None),
+    };
+    let mut route = Route {
+        destination: unspecified,
+        prefix: *header.get(1).ok_or(Malformed)?,
+        gateway: None,
+        link: None,
+        table: u32::from(*header.get(4).ok_or(Malformed)?),
+    };
+    for attribute in attributes(rest) {
+        let (kind, value) = attribute?;
+        match kind {
+            abi::RTA_DST => route.destination = read_address(value).ok_or(Malformed)?,
+            abi::RTA_GATEWAY => route.gateway = read_address(value),
+            abi::RTA_OIF => route.link = read_u32(value, 0),
+            abi::RTA_TABLE => route.table = read_u32(value, 0).ok_or(Malformed)?,
+            _ => {}
+        }
+    }
+    Ok(Some(route))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::messages;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_address() -> impl Strategy<Value = IpAddr> {
+        prop_oneof![
+            any::<[u8; 4]>().prop_map(IpAddr::from),
+            any::<[u8; 16]>().prop_map(IpAddr::from)
+        ]
+    }
+
+    fn only(requests: &Requests) -> Message<'_> {
+        messages(requests.bytes().unwrap()).next().unwrap().unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn a_link_written_is_the_link_read(
+            index: u32, name in "[a-z]{1,15}", alias in proptest::option::of("\\PC{1,30}"),
+            mac in proptest::option::of(any::<[u8; 6]>()), mtu: u32, up: bool, master in proptest::option::of(any::<u32>())
+        ) {
+            let request = LinkRequest {
+                index, up, mac: mac.map(Mac), mtu: Some(mtu), master, name: Some(&name),
+                alias: alias.as_deref(), kind: Some(LinkKind::Bridge), ..LinkRequest::default()
+            };
+            let mut requests = Requests::default();
+            request.create(&mut requests);
+            let link = read_link(&only(&requests)).unwrap();
+            prop_assert_eq!(link, Link {
+                index, name, alias, kind: Some("bridge".into()), mac: mac.map(Mac), mtu, up, master
+            });
+        }
+
+        #[test]
+        fn an_address_written_is_the_address_read(link: u32, address in any_address(), prefix in 0u8..=32) {
+            let address = Address { link, address, prefix };
+            let mut requests = Requests::default();
+            add_address(&mut requests, &address);
+            prop_assert_eq!(read_address_of(&only(&requests)).unwrap(), Some(address));
+        }
+
+        #[test]
+        fn a_route_written_is_the_route_read(
+            link in proptest::option::of(any::<u32>()), destination in any_address(), prefix in 1u8..=32,
+            gateway in proptest::option::of(any_address())
+        ) {
+            let route = Route { destination, prefix, gateway, link, table: 254 };
+            let mut requests = Requests::default();
+            add_route(&mut requests, &route);
+            prop_assert_eq!(read_route(&only(&requests)).unwrap(), Some(route));
+        }
+
+        #[test]
+        fn hostile_answers_never_panic(payload in proptest::collection::vec(any::<u8>(), 0..120)) {
+            let message = Message { kind: 16, flags: 0, sequence: 0, payload: &payload };
+            let _ = (read_link(&message), read_address_of(&message), read_route(&message));
+        }
+    }
+}
