@@ -81,7 +81,6 @@ mod tests {
         plain.advance("a3ed95caeb02", 10);
         plain.finish("a3ed95caeb02", "Pull complete");
         plain.line("Digest: sha256:00");
-        drop(plain);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "a3ed95caeb02: Pulling fs layer\na3ed95caeb02: Pull complete\nDigest: sha256:00\n"

@@ -202,7 +202,7 @@ impl ResolvConf {
             return vec![absolute.to_owned()];
         }
         let below = |domain: &String| format!("{host}.{}", domain.trim_matches('.'));
-        let searched = self.search.iter().filter(|d| d.trim_matches('.') != "").map(below);
+        let searched = self.search.iter().filter(|d| !d.trim_matches('.').is_empty()).map(below);
         if host.matches('.').count() >= self.ndots {
             std::iter::once(host.to_owned()).chain(searched).collect()
         } else {
