@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+pub use rcnt_base::sys::seccomp::SockFilter;
 use serde::{Deserialize, Serialize};
 
 /// One container: what [`crate::spawn::spawn`] needs and nothing else.
@@ -234,7 +235,7 @@ pub enum DeviceKind {
     All,
 }
 
-/// The control group: `path` below each hierarchy's own-cgroup root, and limits.
+/// The control group: `path` below each hierarchy's mount point, and limits.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CgroupPlan {
     /// Relative, `rcnt/<id>`.
@@ -271,6 +272,8 @@ pub struct Resources {
     pub pids_limit: Option<i64>,
     /// `--blkio-weight`, 10–1000.
     pub blkio_weight: Option<u16>,
+    /// Huge page limits: page size as the kernel writes it ("2MB") → bytes (OCI bundles).
+    pub hugetlb: BTreeMap<String, u64>,
     /// Access to device numbers, evaluated in order, last match wins. Empty =
     /// no restriction (`--privileged`).
     pub devices: Vec<DeviceRule>,
@@ -375,17 +378,3 @@ pub struct Rlimit {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SeccompProgram(pub Vec<SockFilter>);
-
-/// One classic BPF instruction, `struct sock_filter` of linux/filter.h.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[repr(C)]
-pub struct SockFilter {
-    /// Operation.
-    pub code: u16,
-    /// Jump if true.
-    pub jt: u8,
-    /// Jump if false.
-    pub jf: u8,
-    /// Operand.
-    pub k: u32,
-}

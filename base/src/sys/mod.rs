@@ -2,8 +2,12 @@
 //! that neither std nor rustix covers, behind a safe function; each block names
 //! the contract it relies on and why it holds.
 
+pub mod bpf;
+pub mod child;
 pub mod memory;
+pub mod mount;
 pub mod netlink;
 pub mod process;
+pub mod sealed;
 pub mod seccomp;
 pub mod signals;
