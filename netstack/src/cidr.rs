@@ -30,7 +30,9 @@ pub enum CidrError {
 macro_rules! address_block {
     ($name:ident, $addr:ty, $uint:ty, $bits:expr, $doc:literal) => {
         #[doc = $doc]
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
         #[serde(try_from = "String", into = "String")]
         pub struct $name {
             addr: $addr,
@@ -203,7 +205,9 @@ mod tests {
         assert_eq!(n.nth(2), Some(Ipv4Addr::new(10, 88, 0, 2)));
         assert_eq!(n.nth(65536), None);
         assert_eq!(n.host_part(n.addr()), 0x301);
-        assert!(n.contains(Ipv4Addr::new(10, 88, 9, 9)) && !n.contains(Ipv4Addr::new(10, 89, 0, 0)));
+        assert!(
+            n.contains(Ipv4Addr::new(10, 88, 9, 9)) && !n.contains(Ipv4Addr::new(10, 89, 0, 0))
+        );
     }
 
     #[test]

@@ -1,12 +1,40 @@
 //! Claims: the addresses and host ports a container holds.
+//!
+//! Taken before anything is planned, all or nothing, under one short lock
+//! (`exec-root/claims.lock`); given back on drop unless kept. A port is held
+//! twice over: by a claim file, which names the holder and lasts until
+//! [`release`], and by a socket that is really bound, which keeps every other
+//! program of the host off it for as long as the supervisor lives. The socket
+//! does not listen: what our rules do not redirect is refused, not swallowed.
+//!
+//! ```text
+//! exec-root/claims.lock                      flock, held while taking or removing
+//! exec-root/ports/tcp-0.0.0.0-8080           hard links to one record per take:
+//! exec-root/networks/bridge/ip/10.90.0.2     owner, name, pid and start time of the taker
+//! ```
+//!
+//! Dead before the undo list was saved: [`reap`] finds owner and taker gone.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+mod holder;
+pub(crate) mod ledger;
+mod reserve;
+mod take;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
+use rcnt_base::files::Lock;
 use rcnt_base::ids::{ContainerId, Name};
 use serde::{Deserialize, Serialize};
 
-use crate::ports::PublishedPort;
+use crate::ipam::LeaseError;
+use crate::network::BridgeNetwork;
+use crate::ports::{PortSpec, Protocol, PublishedPort};
+
+pub use holder::Holder;
+pub use ledger::reap;
 
 /// An address pair on one network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,19 +52,187 @@ pub struct Lease {
 pub struct ClaimsUndo {
     /// Whose claims these are; nobody else's are ever freed.
     pub owner: ContainerId,
-    /// The leased addresses.
-    pub lease: Option<Lease>,
-    /// The published ports.
-    pub published: Vec<PublishedPort>,
+    /// The claim files, relative to the exec root, in the order they were made.
+    pub files: Vec<PathBuf>,
+}
+
+/// What is wanted, for whom.
+#[derive(Debug, Clone, Copy)]
+pub struct ClaimRequest<'a> {
+    /// Where claim files live; `exec-root` of the instance.
+    pub exec_root: &'a Path,
+    /// Who will hold the claims.
+    pub owner: &'a ContainerId,
+    /// The container's name, for whoever meets the claim.
+    pub owner_name: &'a str,
+    /// The network to join.
+    pub network: &'a BridgeNetwork,
+    /// `--ip`; `None`: the next free address.
+    pub address4: Option<Ipv4Addr>,
+    /// Take an address too; `false` when ports are added to a container that has one.
+    pub lease: bool,
+    /// Ports to publish, from [`crate::ports::merge`].
+    pub ports: &'a [PortSpec],
 }
 
 /// What one container holds. Dropped without [`Claims::keep`], everything is given back.
 #[derive(Debug)]
 pub struct Claims {
-    /// Addresses on the network; `None` for a container without one.
+    /// The addresses; `None` when none were wanted.
     pub lease: Option<Lease>,
     /// Ports, in the order asked for.
     pub published: Vec<PublishedPort>,
     /// The reservations: bound sockets, to be held as long as the ports are published.
     pub sockets: Vec<OwnedFd>,
+    exec_root: PathBuf,
+    undo: ClaimsUndo,
+    kept: bool,
+}
+
+/// Why nothing was claimed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// The host port is taken.
+    #[error("Bind for {host} failed: port is already allocated")]
+    PortTaken {
+        /// Address and port as asked for.
+        host: std::net::SocketAddr,
+        /// Who has it.
+        #[source]
+        by: InUse,
+    },
+    /// No port of the host range is free.
+    #[error("Bind for {0} failed: all ports are allocated")]
+    RangeTaken(PortSpec),
+    /// No ephemeral port is free.
+    #[error("no free {0} port in net.ipv4.ip_local_port_range")]
+    NoEphemeral(Protocol),
+    /// An IPv6 host address, but no container address that it could lead to.
+    #[error("cannot publish {spec}: network {network} has no IPv6 subnet")]
+    NoIpv6 {
+        /// As typed.
+        spec: PortSpec,
+        /// The network's name.
+        network: Name,
+    },
+    /// The kernel refuses the address, or runs out of something.
+    #[error("Bind for {host} failed")]
+    Bind {
+        /// Address and port as asked for.
+        host: std::net::SocketAddr,
+        /// The kernel's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// More ports than open files are allowed.
+    #[error("cannot hold {wanted} ports: the limit of open files is {limit} (ulimit -Hn)")]
+    Descriptors {
+        /// Number of sockets needed.
+        wanted: u64,
+        /// The hard limit.
+        limit: u64,
+    },
+    /// No address.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The claims cannot be written down.
+    #[error("cannot write claims below {}", .0.display())]
+    Files(PathBuf, #[source] io::Error),
+}
+
+/// `address already in use: 8080/tcp is held by container web`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("address already in use: {port}/{protocol} is held by {holder}")]
+pub struct InUse {
+    /// The host port.
+    pub port: u16,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Who has it.
+    pub holder: Holder,
+}
+
+impl ClaimError {
+    /// The container in the way, so that the caller can see whether it still lives, [`reap`] and
+    /// try again.
+    pub fn holder(&self) -> Option<&ContainerId> {
+        let holder = match self {
+            ClaimError::PortTaken { by, .. } => &by.holder,
+            ClaimError::Lease(LeaseError::Taken { holder, .. }) => holder,
+            _ => return None,
+        };
+        match holder {
+            Holder::Container { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Whether claims left behind by the dead could be the reason: worth one [`reap`] and a second try.
+    pub fn may_be_stale(&self) -> bool {
+        self.holder().is_some()
+            || matches!(
+                self,
+                ClaimError::RangeTaken(_) | ClaimError::Lease(LeaseError::Exhausted(_))
+            )
+    }
+}
+
+impl Claims {
+    /// Takes all that `request` asks for, or nothing.
+    ///
+    /// # Errors
+    /// Who holds what was wanted, or why it cannot be had.
+    pub fn take(request: &ClaimRequest<'_>) -> Result<Self, ClaimError> {
+        take::take(request)
+    }
+
+    /// How to give this back later, as data: save it before the first change.
+    pub fn undo(&self) -> &ClaimsUndo {
+        &self.undo
+    }
+
+    /// Leaves the claims in place; [`release`] frees them. The sockets go to the caller: the ports
+    /// stay reserved as long as some process holds them.
+    pub fn keep(mut self) -> Vec<OwnedFd> {
+        self.kept = true;
+        std::mem::take(&mut self.sockets)
+    }
+}
+
+impl Drop for Claims {
+    fn drop(&mut self) {
+        if !self.kept {
+            // Whatever stays behind is stale once this process is gone: reap finds it.
+            let _ = release(&self.exec_root, &self.undo);
+        }
+    }
+}
+
+/// Gives back what `undo` lists. What is gone already, or meanwhile somebody else's, is left alone.
+///
+/// # Errors
+/// The first file that could not be removed; the others were tried all the same.
+pub fn release(exec_root: &Path, undo: &ClaimsUndo) -> io::Result<()> {
+    if undo.files.is_empty() {
+        return Ok(());
+    }
+    let lock = match lock(exec_root) {
+        // No exec root, no claims.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        lock => lock?,
+    };
+    let done = ledger::remove_owned(exec_root, undo);
+    drop(lock);
+    done
+}
+
+/// Taking and removing exclude each other: who reads a claim and then removes it cannot meet
+/// another's claim of the same name.
+fn lock(exec_root: &Path) -> io::Result<Lock> {
+    Lock::wait(&exec_root.join("claims.lock"))
+}
+
+/// The name of a port's claim file below the exec root.
+fn port_file(protocol: Protocol, ip: IpAddr, port: u16) -> PathBuf {
+    Path::new("ports").join(format!("{protocol}-{ip}-{port}"))
 }

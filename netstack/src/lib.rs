@@ -6,7 +6,7 @@
 //! - [`facts`] links, addresses, routes of the host, as structs
 //! - [`ports`] `-p` as typed and as decided (pure)
 //! - [`network`] one bridge network, decided once and stored; [`cidr`] address blocks
-//! - [`claims`] addresses and host ports, held by files and bound sockets
+//! - [`claims`] addresses and host ports, held by files and bound sockets; [`ipam`] which address is next
 //!
 //! Nothing here knows of images, root filesystems or container state; no
 //! program is executed and no thread is started.
@@ -16,6 +16,7 @@ pub mod apply;
 pub mod cidr;
 pub mod claims;
 pub mod facts;
+pub mod ipam;
 pub mod network;
 pub mod plan;
 pub mod ports;

@@ -1,0 +1,283 @@
+//! Taking claims: an address, then ports in the order asked for, each by claim
+//! file and socket. An error on the way drops what was taken so far.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use rcnt_base::files::create_dirs;
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::ledger::Record;
+use super::reserve::{Scope, reserve};
+use super::{ClaimError, ClaimRequest, Claims, ClaimsUndo, Holder, InUse, lock, port_file};
+use crate::ipam::Leases;
+use crate::ports::{PortSpec, Protocol, PublishedPort};
+
+pub(super) fn take(request: &ClaimRequest<'_>) -> Result<Claims, ClaimError> {
+    let ClaimRequest { exec_root, owner, owner_name, network, address4, lease, ports } = *request;
+    raise_descriptors(ports)?;
+    let files = |e| ClaimError::Files(exec_root.to_owned(), e);
+    // Declared first, dropped last: a failure below gives back after the lock is free again.
+    let mut claims = Claims {
+        lease: None,
+        published: Vec::new(),
+        sockets: Vec::new(),
+        exec_root: exec_root.to_owned(),
+        undo: ClaimsUndo { owner: owner.clone(), files: Vec::new() },
+        kept: false,
+    };
+    let _lock = match lock(exec_root) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            create_dirs(exec_root).and_then(|()| lock(exec_root))
+        }
+        lock => lock,
+    }
+    .map_err(files)?;
+    let record = Record::write(exec_root, owner, owner_name).map_err(files)?;
+    if lease {
+        let leases = Leases::new(exec_root, &network.name);
+        let lease = leases.take(network, address4, &record)?;
+        for address in [Some(IpAddr::V4(lease.v4)), lease.v6.map(IpAddr::V6)].into_iter().flatten()
+        {
+            claims.undo.files.push(leases.file(address));
+        }
+        claims.lease = Some(lease);
+    }
+    let mut taker = Taker { request, record: &record, claims: &mut claims };
+    for spec in ports {
+        taker.publish(spec)?;
+    }
+    Ok(claims)
+}
+
+/// Free descriptors wanted besides the sockets, for all that run does later.
+const SPARE_DESCRIPTORS: u64 = 128;
+
+/// Raises this process's soft limit of open files if the sockets need it.
+fn raise_descriptors(ports: &[PortSpec]) -> Result<(), ClaimError> {
+    let sockets: usize = ports.iter().map(PortSpec::len).sum();
+    let wanted = SPARE_DESCRIPTORS.saturating_add(u64::try_from(sockets).unwrap_or(u64::MAX));
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|soft| soft >= wanted) {
+        return Ok(());
+    }
+    if let Some(limit) = maximum.filter(|hard| *hard < wanted) {
+        return Err(ClaimError::Descriptors { wanted, limit });
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })
+        .map_err(|_| ClaimError::Descriptors { wanted, limit: current.unwrap_or(u64::MAX) })
+}
+
+/// How often an ephemeral port the kernel offers may turn out to be claimed.
+const EPHEMERAL_TRIES: usize = 64;
+
+/// Why one port could not be had: taken, so that another may do, or worse.
+enum Refusal {
+    Taken(Holder),
+    Fatal(ClaimError),
+}
+
+impl Refusal {
+    fn into_error(self, protocol: Protocol, host: SocketAddr) -> ClaimError {
+        match self {
+            Refusal::Fatal(error) => error,
+            Refusal::Taken(holder) => {
+                let by = InUse { port: host.port(), protocol, holder };
+                ClaimError::PortTaken { host, by }
+            }
+        }
+    }
+}
+
+struct Taker<'a> {
+    request: &'a ClaimRequest<'a>,
+    record: &'a Record,
+    claims: &'a mut Claims,
+}
+
+impl Taker<'_> {
+    fn publish(&mut self, spec: &PortSpec) -> Result<(), ClaimError> {
+        let network = self.request.network;
+        let scope = spec.host_ip.or(network.bind_address).map_or(Scope::Any, Scope::One);
+        if matches!(scope, Scope::One(IpAddr::V6(_))) && network.subnet6.is_none() {
+            return Err(ClaimError::NoIpv6 { spec: spec.clone(), network: network.name.clone() });
+        }
+        let containers = spec.container_ports.0..=spec.container_ports.1;
+        match spec.host_ports {
+            None => {
+                for container in containers {
+                    let host = self.ephemeral(spec.protocol, scope)?;
+                    self.record_published(spec.protocol, scope, host, container);
+                }
+            }
+            Some((first, last)) if spec.is_fixed() => {
+                for (host, container) in (first..=last).zip(containers) {
+                    self.fixed(spec.protocol, scope, host).map_err(|refusal| {
+                        refusal.into_error(spec.protocol, SocketAddr::new(scope.shown(), host))
+                    })?;
+                    self.record_published(spec.protocol, scope, host, container);
+                }
+            }
+            Some((first, last)) => {
+                let host = self.any_of(spec, scope, first..=last)?;
+                self.record_published(spec.protocol, scope, host, spec.container_ports.0);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is really reachable: a port of both families needs an IPv6 container address for its second half.
+    fn record_published(&mut self, protocol: Protocol, scope: Scope, host: u16, container: u16) {
+        let v6 = self.request.network.subnet6.is_some();
+        for host_ip in scope.addresses().into_iter().filter(|ip| ip.is_ipv4() || v6) {
+            let port =
+                PublishedPort { protocol, host_ip, host_port: host, container_port: container };
+            self.claims.published.push(port);
+        }
+    }
+
+    fn any_of(
+        &mut self,
+        spec: &PortSpec,
+        scope: Scope,
+        ports: impl Iterator<Item = u16>,
+    ) -> Result<u16, ClaimError> {
+        for port in ports {
+            match self.fixed(spec.protocol, scope, port) {
+                Ok(()) => return Ok(port),
+                Err(Refusal::Taken(_)) => {}
+                Err(Refusal::Fatal(error)) => return Err(error),
+            }
+        }
+        Err(ClaimError::RangeTaken(spec.clone()))
+    }
+
+    /// Claims `port` by file, then by socket.
+    fn fixed(&mut self, protocol: Protocol, scope: Scope, port: u16) -> Result<(), Refusal> {
+        let before = self.claims.undo.files.len();
+        self.claim_files(protocol, scope, port)?;
+        match reserve(protocol, scope, port) {
+            Ok(socket) => {
+                self.claims.sockets.extend(socket.map(|(socket, _)| socket));
+                Ok(())
+            }
+            Err(errno) => {
+                self.unclaim_to(before)?;
+                Err(self.refusal(protocol, scope, port, errno))
+            }
+        }
+    }
+
+    fn refusal(&self, protocol: Protocol, scope: Scope, port: u16, errno: Errno) -> Refusal {
+        let exec_root = self.request.exec_root;
+        if errno != Errno::ADDRINUSE {
+            let host = SocketAddr::new(scope.shown(), port);
+            return Refusal::Fatal(ClaimError::Bind { host, source: errno.into() });
+        }
+        let ip = scope.addresses().pop().unwrap_or(scope.shown());
+        Refusal::Taken(Holder::of_port(exec_root, protocol, ip, port))
+    }
+
+    /// A port the kernel picks: bind(2) of port 0 never gives the same one to two sockets.
+    fn ephemeral(&mut self, protocol: Protocol, scope: Scope) -> Result<u16, ClaimError> {
+        let host = SocketAddr::new(scope.shown(), 0);
+        // Held until the end, or the kernel would offer the same ports again.
+        let mut refused = Vec::new();
+        for _ in 0..EPHEMERAL_TRIES {
+            let (socket, port) = match reserve(protocol, scope, 0) {
+                Ok(Some(reserved)) => reserved,
+                Ok(None) => return self.ephemeral_by_file(protocol, scope),
+                Err(Errno::ADDRINUSE) => return Err(ClaimError::NoEphemeral(protocol)),
+                Err(errno) => return Err(ClaimError::Bind { host, source: errno.into() }),
+            };
+            match self.claim_files(protocol, scope, port) {
+                Ok(()) => {
+                    self.claims.sockets.push(socket);
+                    return Ok(port);
+                }
+                Err(Refusal::Taken(_)) => refused.push(socket),
+                Err(Refusal::Fatal(error)) => return Err(error),
+            }
+        }
+        Err(ClaimError::NoEphemeral(protocol))
+    }
+
+    /// Without sockets of the protocol, claim files alone decide.
+    fn ephemeral_by_file(&mut self, protocol: Protocol, scope: Scope) -> Result<u16, ClaimError> {
+        let (first, last) = local_port_range();
+        for port in first..=last {
+            match self.claim_files(protocol, scope, port) {
+                Ok(()) => return Ok(port),
+                Err(Refusal::Taken(_)) => {}
+                Err(Refusal::Fatal(error)) => return Err(error),
+            }
+        }
+        Err(ClaimError::NoEphemeral(protocol))
+    }
+
+    /// Claims `port` on every address of `scope` by file, or on none.
+    fn claim_files(&mut self, protocol: Protocol, scope: Scope, port: u16) -> Result<(), Refusal> {
+        let before = self.claims.undo.files.len();
+        for ip in scope.addresses() {
+            // A claim on every address is in the way of one address. The other way round, the
+            // socket notices.
+            let covering = Some(unspecified(ip))
+                .filter(|any| *any != ip)
+                .map(|any| self.path(protocol, any, port))
+                .filter(|path| path.exists());
+            let path = self.path(protocol, ip, port);
+            let taken = match covering {
+                Some(covering) => Some(covering),
+                None => {
+                    let claimed = self.record.claim(&path).map_err(|e| self.files(e))?;
+                    (!claimed).then_some(path)
+                }
+            };
+            if let Some(path) = taken {
+                let holder = Holder::of(&path);
+                self.unclaim_to(before)?;
+                return Err(Refusal::Taken(holder));
+            }
+            self.claims.undo.files.push(port_file(protocol, ip, port));
+        }
+        Ok(())
+    }
+
+    /// Gives back the claim files after the first `keep`.
+    fn unclaim_to(&mut self, keep: usize) -> Result<(), Refusal> {
+        while self.claims.undo.files.len() > keep {
+            if let Some(file) = self.claims.undo.files.pop() {
+                let path = self.request.exec_root.join(&file);
+                self.record.give_back(&path).map_err(|e| self.files(e))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, protocol: Protocol, ip: IpAddr, port: u16) -> std::path::PathBuf {
+        self.request.exec_root.join(port_file(protocol, ip, port))
+    }
+
+    fn files(&self, error: io::Error) -> Refusal {
+        Refusal::Fatal(ClaimError::Files(self.request.exec_root.to_owned(), error))
+    }
+}
+
+fn unspecified(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+/// The kernel's own range for ephemeral ports; where it cannot be read, docker's (IANA's).
+fn local_port_range() -> (u16, u16) {
+    let text = std::fs::read_to_string(Path::new("/proc/sys/net/ipv4/ip_local_port_range"));
+    let parsed = text.ok().and_then(|text| {
+        let mut numbers = text.split_ascii_whitespace().map(|n| n.parse::<u16>().ok());
+        Some((numbers.next()??, numbers.next()??))
+    });
+    parsed.unwrap_or((49153, 65535))
+}

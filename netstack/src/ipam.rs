@@ -1,0 +1,220 @@
+//! Addresses on a bridge network: which one is next, and files that hold it.
+//!
+//! A lease is a file `exec-root/networks/<network>/ip/<address>`, made under the
+//! claims lock and never over an existing one: whatever dies, and when, no
+//! address is held twice. The search goes on from the last address given out
+//! (kept in `next` beside it), so that an address freed is the last to come back
+//! (stale ARP entries and conntrack flows point at it for a while, moby#36069),
+//! and no directory is ever listed. A lost or damaged `next` costs only that.
+//!
+//! The IPv6 address has the host part of the IPv4 one, so that one search serves both.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rcnt_base::ids::Name;
+
+use crate::claims::ledger::Record;
+use crate::claims::{Holder, Lease};
+use crate::network::BridgeNetwork;
+
+/// Why no address could be leased.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// The address asked for is not on the network.
+    #[error("invalid address {address}: it does not belong to any of network {network}'s subnets")]
+    Outside {
+        /// As asked for.
+        address: IpAddr,
+        /// The network's name.
+        network: Name,
+    },
+    /// The address asked for can never belong to a container.
+    #[error("invalid address {address}: it is {what} of network {network}")]
+    Reserved {
+        /// As asked for.
+        address: IpAddr,
+        /// `the gateway`, `the network address`…
+        what: &'static str,
+        /// The network's name.
+        network: Name,
+    },
+    /// The address asked for is taken.
+    #[error("address already in use: {address} is held by {holder}")]
+    Taken {
+        /// As asked for.
+        address: IpAddr,
+        /// Who has it.
+        holder: Holder,
+    },
+    /// Every address is leased.
+    #[error("no available IPv4 addresses on this network's address pools: {0}")]
+    Exhausted(Name),
+    /// Claim files cannot be made.
+    #[error("cannot lease an address on network {0}")]
+    Files(Name, #[source] io::Error),
+}
+
+/// The address of `network`'s IPv6 block that goes with `v4`.
+pub fn address6(network: &BridgeNetwork, v4: Ipv4Addr) -> Option<Ipv6Addr> {
+    network.subnet6?.nth(u128::from(network.subnet4.host_part(v4)))
+}
+
+/// Why `address` is never leased; `None` when it may be.
+fn reserved(network: &BridgeNetwork, address: Ipv4Addr) -> Option<&'static str> {
+    let subnet = network.subnet4;
+    // RFC 3021: a /31 has neither network nor broadcast address.
+    let ends = subnet.prefix() < 31;
+    if address == network.gateway4 {
+        Some("the gateway")
+    } else if ends && address == subnet.network() {
+        Some("the network address")
+    } else if ends && address == subnet.last() {
+        Some("the broadcast address")
+    } else if network.reserved.contains(&address.into()) {
+        Some("a reserved address")
+    } else {
+        None
+    }
+}
+
+/// Every address that may be leased, each once, starting after `last`.
+pub fn candidates(
+    network: &BridgeNetwork,
+    last: Option<Ipv4Addr>,
+) -> impl Iterator<Item = Ipv4Addr> + '_ {
+    let range = network.range4.unwrap_or(network.subnet4);
+    let (first, end) = (u32::from(range.network()), u32::from(range.last()));
+    let after = last
+        .filter(|addr| range.contains(*addr))
+        .and_then(|addr| u32::from(addr).checked_add(1))
+        .filter(|next| *next <= end)
+        .unwrap_or(first);
+    (after..=end)
+        .chain(first..after)
+        .map(Ipv4Addr::from)
+        .filter(|addr| reserved(network, *addr).is_none())
+}
+
+/// The files of one network's leases.
+#[derive(Debug)]
+pub(crate) struct Leases<'a> {
+    exec_root: &'a Path,
+    network: &'a Name,
+}
+
+impl<'a> Leases<'a> {
+    pub(crate) fn new(exec_root: &'a Path, network: &'a Name) -> Self {
+        Self { exec_root, network }
+    }
+
+    fn dir(&self) -> PathBuf {
+        Path::new("networks").join(self.network)
+    }
+
+    /// The claim file of `address`, relative to the exec root.
+    pub(crate) fn file(&self, address: IpAddr) -> PathBuf {
+        self.dir().join("ip").join(address.to_string())
+    }
+
+    fn path(&self, address: IpAddr) -> PathBuf {
+        self.exec_root.join(self.file(address))
+    }
+
+    /// Leases `wanted`, or the next free address; the caller holds the claims lock.
+    pub(crate) fn take(
+        &self,
+        network: &BridgeNetwork,
+        wanted: Option<Ipv4Addr>,
+        record: &Record,
+    ) -> Result<Lease, LeaseError> {
+        let files = |e| LeaseError::Files(network.name.clone(), e);
+        if let Some(address) = wanted {
+            return self.take_wanted(network, address, record);
+        }
+        let next = Next::open(&self.exec_root.join(self.dir())).map_err(files)?;
+        for v4 in candidates(network, next.last()) {
+            if let Some(lease) = self.try_pair(network, v4, record).map_err(files)? {
+                next.set(v4).map_err(files)?;
+                return Ok(lease);
+            }
+        }
+        Err(LeaseError::Exhausted(network.name.clone()))
+    }
+
+    fn take_wanted(
+        &self,
+        network: &BridgeNetwork,
+        v4: Ipv4Addr,
+        record: &Record,
+    ) -> Result<Lease, LeaseError> {
+        let address = IpAddr::V4(v4);
+        if !network.subnet4.contains(v4) {
+            return Err(LeaseError::Outside { address, network: network.name.clone() });
+        }
+        if let Some(what) = reserved(network, v4) {
+            return Err(LeaseError::Reserved { address, what, network: network.name.clone() });
+        }
+        let files = |e| LeaseError::Files(network.name.clone(), e);
+        match self.try_pair(network, v4, record).map_err(files)? {
+            Some(lease) => Ok(lease),
+            None => Err(LeaseError::Taken { address, holder: Holder::of(&self.path(address)) }),
+        }
+    }
+
+    /// Both addresses or neither; `None` when one of them is taken.
+    fn try_pair(
+        &self,
+        network: &BridgeNetwork,
+        v4: Ipv4Addr,
+        record: &Record,
+    ) -> io::Result<Option<Lease>> {
+        let v6 = address6(network, v4);
+        if v6.is_some_and(|v6| network.reserved.contains(&v6.into())) {
+            return Ok(None);
+        }
+        let path4 = self.path(v4.into());
+        if !record.claim(&path4)? {
+            return Ok(None);
+        }
+        if let Some(v6) = v6
+            && !record.claim(&self.path(v6.into()))?
+        {
+            record.give_back(&path4)?;
+            return Ok(None);
+        }
+        Ok(Some(Lease { network: network.name.clone(), v4, v6 }))
+    }
+}
+
+/// The last address given out: four bytes, rewritten in place. Torn or lost, the search merely
+/// starts elsewhere.
+struct Next(std::fs::File);
+
+impl Next {
+    fn open(dir: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let path = dir.join("next");
+        match options.open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                rcnt_base::files::create_dirs(dir)?;
+                options.open(&path).map(Self)
+            }
+            opened => opened.map(Self),
+        }
+    }
+
+    fn last(&self) -> Option<Ipv4Addr> {
+        let mut bytes = [0; 4];
+        self.0.read_exact_at(&mut bytes, 0).ok()?;
+        Some(Ipv4Addr::from(bytes))
+    }
+
+    fn set(&self, addr: Ipv4Addr) -> io::Result<()> {
+        self.0.write_all_at(&addr.octets(), 0)
+    }
+}
