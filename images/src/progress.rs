@@ -3,10 +3,15 @@
 //! A job reports *items* (a layer, named by its short id) that start, advance
 //! and finish, and free *lines*. Whoever watches decides how that looks:
 //! [`Silent`] shows nothing, [`Plain`] prints docker's lines for logs and
-//! pipes. Every implementation is shared by the download threads.
+//! pipes, [`Terminal`] draws bars. Every implementation is shared by the
+//! download threads.
+
+mod terminal;
 
 use std::io::Write;
 use std::sync::Mutex;
+
+pub use terminal::Terminal;
 
 /// Watches a job. Items are named by `id`; calls for one item come in order,
 /// calls for different items from different threads.
