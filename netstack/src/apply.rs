@@ -1,23 +1,74 @@
 //! Sends plans to the kernel: rtnetlink for links, addresses and routes, one
 //! nf_tables transaction for rules, a few sysctls. No decisions here.
+//!
+//! ```text
+//! attach            host side: links, then sysctls, then rules    (supervisor)
+//! configure_inside  container side: lo, address, up, routes       (init)
+//! detach            elements by key, connections, link            (supervisor, or whoever repairs)
+//! purge             an instance's last trace: bridges, table
+//! ```
 
+use std::io;
 use std::os::fd::BorrowedFd;
 
-use crate::plan::{EndpointPlan, NetworkPlan, NetworkUndo};
+use crate::plan::{NetworkPlan, NetworkUndo};
+use crate::sysctl::ProcSys;
+
+mod inside;
+mod links;
+mod ruleset;
+
+pub use inside::{ConfigureError, configure_inside, configure_loopback};
 
 /// Why a container could not be put on its network. What was done is undone by
 /// [`detach`] with the plan's undo.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    /// The bridge or the veth pair.
+    /// The bridge itself.
+    #[error("cannot set up bridge {bridge}")]
+    Bridge {
+        /// Its interface.
+        bridge: String,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// The veth pair.
     #[error("cannot connect {veth} to bridge {bridge}")]
-    Links {
+    Veth {
         /// The host end of the pair.
         veth: String,
         /// The bridge.
         bridge: String,
         /// The kernel's reason.
-        source: std::io::Error,
+        source: io::Error,
+    },
+    /// A kernel setting.
+    #[error("cannot set kernel setting {name} to {value}")]
+    Sysctl {
+        /// Below /proc/sys.
+        name: String,
+        /// What it should have become.
+        value: &'static str,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// One published port.
+    #[error("cannot publish {port} in nftables table {table}")]
+    Publish {
+        /// `0.0.0.0:8080/tcp`.
+        port: String,
+        /// The table.
+        table: String,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// The table, its chains or its rules.
+    #[error("cannot set up nftables table {table}")]
+    Rules {
+        /// The table.
+        table: String,
+        /// The kernel's reason.
+        source: io::Error,
     },
 }
 
@@ -28,16 +79,6 @@ pub struct Attached {
     /// the ruleset. The base is back and so are this container's elements; those
     /// of other running containers come back with [`publish`].
     pub rules_were_lost: bool,
-}
-
-/// Why the container's side could not be configured.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot configure {interface} inside the container")]
-pub struct ConfigureError {
-    /// The interface.
-    pub interface: String,
-    /// The kernel's reason.
-    pub source: std::io::Error,
 }
 
 /// All that went wrong while taking a container off its network; the rest was done.
@@ -55,8 +96,15 @@ pub struct DetachError {
 ///
 /// # Errors
 /// The first thing that could not be made; nothing is rolled back here.
-pub fn attach(_plan: &NetworkPlan, _netns: BorrowedFd<'_>) -> Result<Attached, AttachError> {
-    Ok(Attached { rules_were_lost: false })
+pub fn attach(
+    plan: &NetworkPlan,
+    netns: BorrowedFd<'_>,
+    sysctls: &ProcSys,
+) -> Result<Attached, AttachError> {
+    let bridge = links::attach(plan, netns, sysctls)?;
+    let base = ruleset::publish(plan, bridge == links::Bridge::Made)?;
+    let rules_were_lost = bridge == links::Bridge::Found && base == ruleset::Base::Declared;
+    Ok(Attached { rules_were_lost })
 }
 
 /// Declares the base ruleset and the elements of `plan` again, touching no link:
@@ -64,25 +112,8 @@ pub fn attach(_plan: &NetworkPlan, _netns: BorrowedFd<'_>) -> Result<Attached, A
 ///
 /// # Errors
 /// The kernel's reason.
-pub fn publish(_plan: &NetworkPlan) -> Result<(), AttachError> {
-    Ok(())
-}
-
-/// Runs inside the container's network namespace, in the forked init: `lo`,
-/// address, link up, default routes. No threads.
-///
-/// # Errors
-/// The kernel's reason.
-pub fn configure_inside(_endpoint: &EndpointPlan) -> Result<(), ConfigureError> {
-    Ok(())
-}
-
-/// Brings up `lo` and nothing else (`--net=none`).
-///
-/// # Errors
-/// The kernel's reason.
-pub fn configure_loopback() -> Result<(), ConfigureError> {
-    Ok(())
+pub fn publish(plan: &NetworkPlan) -> Result<(), AttachError> {
+    ruleset::publish(plan, false).map(|_| ())
 }
 
 /// Removes what [`attach`] left on the host. What is gone already is fine; what
@@ -90,6 +121,17 @@ pub fn configure_loopback() -> Result<(), ConfigureError> {
 ///
 /// # Errors
 /// All problems met; everything else was removed.
-pub fn detach(_undo: &NetworkUndo) -> Result<(), DetachError> {
-    Ok(())
+pub fn detach(undo: &NetworkUndo) -> Result<(), DetachError> {
+    let mut problems = Vec::new();
+    let mut note = |what: &str, done: io::Result<()>| {
+        if let Err(error) = done {
+            problems.push(format!("{what}: {error}"));
+        }
+    };
+    note("nftables elements", ruleset::withdraw(undo));
+    note("link", links::remove(&undo.host_interface));
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(DetachError { veth: undo.host_interface.clone(), problems })
 }

@@ -20,5 +20,7 @@ pub mod ipam;
 pub mod network;
 pub mod plan;
 pub mod ports;
+mod rules;
 mod socket;
+pub mod sysctl;
 mod wire;

@@ -89,6 +89,16 @@ impl Socket {
         Ok(Self { fd: netlink::open(family)?, buffer: Vec::new() })
     }
 
+    /// The number of the interface called `name` in this namespace; `None` when there
+    /// is none. An ioctl, because unlike RTM_GETLINK it does not wait for the RTNL lock.
+    pub(crate) fn interface_index(&self, name: &str) -> io::Result<Option<u32>> {
+        match rustix::net::netdevice::name_to_index(&self.fd, name) {
+            Ok(index) => Ok(Some(index)),
+            Err(rustix::io::Errno::NODEV) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Sends `requests` and hands every message that is no ack to `data`, in the
     /// order in which the kernel sent them.
     pub(crate) fn exchange(

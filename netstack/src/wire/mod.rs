@@ -10,7 +10,7 @@
 //! each length is checked, nothing panics, unknown attributes are skipped.
 
 pub(crate) mod abi;
-
+pub(crate) mod nft;
 pub(crate) mod route;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -39,6 +39,7 @@ pub(crate) struct Malformed;
 pub(crate) struct Requests {
     bytes: Vec<u8>,
     next: u32,
+    last: usize,
     too_long: bool,
 }
 
@@ -55,6 +56,7 @@ impl Requests {
         let start = self.bytes.len();
         let sequence = self.next;
         self.next = self.next.wrapping_add(1);
+        self.last = start;
         self.bytes.extend_from_slice(&[0; 4]);
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.bytes.extend_from_slice(&flags.to_ne_bytes());
@@ -68,6 +70,14 @@ impl Requests {
             field.copy_from_slice(&length.to_ne_bytes());
         }
         sequence
+    }
+
+    /// The message added last shall be acknowledged when it went well, too.
+    pub(crate) fn acknowledge_last(&mut self) {
+        if let Some(flags) = self.bytes.get_mut(self.last + 6..self.last + 8) {
+            let asked = read_u16(flags, 0).unwrap_or_default() | abi::NLM_F_ACK;
+            flags.copy_from_slice(&asked.to_ne_bytes());
+        }
     }
 
     /// The number of messages so far.

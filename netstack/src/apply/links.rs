@@ -1,0 +1,179 @@
+//! The host's side of the wire: bridge, veth pair, their settings.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rcnt_base::sys::netlink::Family;
+use rustix::io::Errno;
+
+use super::AttachError;
+use crate::facts::Address;
+use crate::plan::{BridgePlan, NetworkPlan};
+use crate::socket::{Answers, Socket};
+use crate::sysctl::ProcSys;
+use crate::wire::Requests;
+use crate::wire::route::{LinkKind, LinkRequest, add_address};
+
+/// Whether the bridge was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bridge {
+    Made,
+    Found,
+}
+
+const EEXIST: i32 = Errno::EXIST.raw_os_error();
+
+/// Bridge and veth pair, complete and up on the host's side.
+pub(super) fn attach(
+    plan: &NetworkPlan,
+    netns: BorrowedFd<'_>,
+    sysctls: &ProcSys,
+) -> Result<Bridge, AttachError> {
+    let name = &plan.bridge.interface;
+    let bridge_error = |source| AttachError::Bridge { bridge: name.clone(), source };
+    let mut socket = Socket::open(Family::Route).map_err(bridge_error)?;
+    let (index, bridge) = match socket.interface_index(name).map_err(bridge_error)? {
+        Some(index) => (index, Bridge::Found),
+        None => (make_bridge(&mut socket, &plan.bridge).map_err(bridge_error)?, Bridge::Made),
+    };
+    bridge_settings(&plan.bridge, sysctls)?;
+    connect(&mut socket, plan, index, netns)?;
+    // Nothing of the host's IPv6 listens on a bridge port, but say so (CVE-2020-13401).
+    let veth = &plan.endpoint.host_interface;
+    set(sysctls, format!("net/ipv6/conf/{veth}/accept_ra"), "0")?;
+    Ok(bridge)
+}
+
+/// The bridge, down and without address: its settings come before its life.
+fn make_bridge(socket: &mut Socket, bridge: &BridgePlan) -> io::Result<u32> {
+    let BridgePlan { interface, alias, mac, address4: _, address6: _, mtu } = bridge;
+    let mut requests = Requests::default();
+    let create = LinkRequest {
+        name: Some(interface),
+        mac: Some(*mac),
+        mtu: Some(*mtu),
+        kind: Some(LinkKind::Bridge),
+        ..LinkRequest::default()
+    };
+    let create = create.create(&mut requests);
+    // The alias is not taken from the creating message (rtnl_newlink_create).
+    let alias = LinkRequest { name: Some(interface), alias: Some(alias), ..LinkRequest::default() };
+    let alias = alias.change(&mut requests);
+    let plain = LinkRequest { name: Some(interface), no_link_local: true, ..Default::default() };
+    plain.change(&mut requests); // fails harmlessly on kernels without IPv6
+    let answers = exchange(socket, &requests)?;
+    // Another rcnt may have made it a moment ago.
+    answers.check(create, &[EEXIST])?;
+    answers.check(alias, &[])?;
+    socket
+        .interface_index(interface)?
+        .ok_or_else(|| io::Error::other("it vanished while it was being set up"))
+}
+
+/// What the bridge needs of the kernel. All of it is checked at every start: it
+/// is cheap, and heals what others changed.
+fn bridge_settings(bridge: &BridgePlan, sysctls: &ProcSys) -> Result<(), AttachError> {
+    let name = &bridge.interface;
+    set(sysctls, "net/ipv4/ip_forward".to_owned(), "1")?;
+    // Lets 127.0.0.1:8080 be translated to a container; fenced in rules.rs.
+    set(sysctls, format!("net/ipv4/conf/{name}/route_localnet"), "1")?;
+    set(sysctls, format!("net/ipv6/conf/{name}/accept_ra"), "0")?;
+    if bridge.address6.is_some() {
+        set(sysctls, format!("net/ipv6/conf/{name}/disable_ipv6"), "0")?;
+        set(sysctls, "net/ipv6/conf/all/forwarding".to_owned(), "1")?;
+    } else {
+        // No IPv6 at all on an IPv4-only network, the host's end included.
+        set(sysctls, format!("net/ipv6/conf/{name}/disable_ipv6"), "1")?;
+    }
+    Ok(())
+}
+
+fn set(sysctls: &ProcSys, name: String, value: &'static str) -> Result<(), AttachError> {
+    let done = if name.starts_with("net/ipv6") {
+        sysctls.ensure_if_there(&name, value)
+    } else {
+        sysctls.ensure(&name, value)
+    };
+    done.map_err(|source| AttachError::Sysctl { name, value, source })
+}
+
+/// One buffer: the bridge's addresses and life (again, in case somebody took
+/// them), the pair with its far end born in the container, its options, its life.
+fn connect(
+    socket: &mut Socket,
+    plan: &NetworkPlan,
+    bridge: u32,
+    netns: BorrowedFd<'_>,
+) -> Result<(), AttachError> {
+    let (BridgePlan { interface, address4, address6, .. }, end) = (&plan.bridge, &plan.endpoint);
+    let bridge_error = |source| AttachError::Bridge { bridge: interface.clone(), source };
+    let veth_error = |source| AttachError::Veth {
+        veth: end.host_interface.clone(),
+        bridge: interface.clone(),
+        source,
+    };
+    let mut requests = Requests::default();
+    let mut expected = Vec::new();
+    let up = LinkRequest { index: bridge, up: true, ..LinkRequest::default() };
+    expected.push(up.change(&mut requests));
+    let (address, prefix) = *address4;
+    let mut addresses = vec![Address { link: bridge, address: address.into(), prefix }];
+    addresses.extend(address6.map(|(address, prefix)| Address {
+        link: bridge,
+        address: address.into(),
+        prefix,
+    }));
+    expected.extend(addresses.iter().map(|address| add_address(&mut requests, address)));
+    let pair = make_pair(&mut requests, plan, bridge, netns);
+    let answers = exchange(socket, &requests).map_err(veth_error)?;
+    for sequence in expected {
+        answers.check(sequence, &[EEXIST]).map_err(bridge_error)?;
+    }
+    for sequence in pair {
+        answers.check(sequence, &[]).map_err(veth_error)?;
+    }
+    Ok(())
+}
+
+fn make_pair(
+    requests: &mut Requests,
+    plan: &NetworkPlan,
+    bridge: u32,
+    netns: BorrowedFd<'_>,
+) -> [u32; 2] {
+    let end = &plan.endpoint;
+    let peer = LinkRequest {
+        name: Some(&end.interface),
+        mac: Some(end.mac),
+        mtu: Some(end.mtu),
+        netns_fd: Some(netns.as_raw_fd()),
+        ..LinkRequest::default()
+    };
+    let create = LinkRequest {
+        name: Some(&end.host_interface),
+        mtu: Some(end.mtu),
+        master: Some(bridge),
+        kind: Some(LinkKind::Veth(Box::new(peer))),
+        ..LinkRequest::default()
+    };
+    let create = create.create(requests);
+    let name = Some(end.host_interface.as_str());
+    // The kernel takes these two from later messages only. Without IPv6 in the
+    // kernel the first is refused, and not needed.
+    LinkRequest { name, no_link_local: true, ..LinkRequest::default() }.change(requests);
+    let live = LinkRequest { name, up: true, hairpin: Some(end.hairpin), ..LinkRequest::default() };
+    [create, live.change(requests)]
+}
+
+fn exchange(socket: &mut Socket, requests: &Requests) -> io::Result<Answers> {
+    socket.exchange(requests, |_| Ok(()))
+}
+
+/// Removes an interface; one that is gone is fine.
+pub(super) fn remove(name: &str) -> io::Result<()> {
+    let mut socket = Socket::open(Family::Route)?;
+    let Some(index) = socket.interface_index(name)? else { return Ok(()) };
+    let mut requests = Requests::default();
+    let delete = LinkRequest { index, ..LinkRequest::default() }.delete(&mut requests);
+    exchange(&mut socket, &requests)?.check(delete, &[Errno::NODEV.raw_os_error()])
+}

@@ -1,0 +1,210 @@
+//! The ruleset's side: one transaction that declares the base when it is not
+//! whole, and a container's elements.
+
+use std::io;
+
+use rcnt_base::sys::netlink::Family;
+use rustix::io::Errno;
+
+use super::AttachError;
+use crate::plan::{NetworkPlan, NetworkUndo};
+use crate::rules::{self, Entry};
+use crate::socket::{Answers, Socket, refusal};
+use crate::wire::nft::{self, Batch, ChainFacts, Element};
+use crate::wire::{Malformed, Message, Requests};
+
+/// Whether the base had to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Base {
+    Whole,
+    Declared,
+}
+
+/// Another transaction may change the table between two of ours.
+const ATTEMPTS: u32 = 4;
+const EEXIST: i32 = Errno::EXIST.raw_os_error();
+const ENOENT: i32 = Errno::NOENT.raw_os_error();
+
+fn invalid(error: Malformed) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// Publishes a container's ports, in one transaction.
+pub(super) fn publish(plan: &NetworkPlan, first: bool) -> Result<Base, AttachError> {
+    let table = &plan.table;
+    let rules_error = |source| AttachError::Rules { table: table.clone(), source };
+    let mut socket = Socket::open(Family::Netfilter).map_err(rules_error)?;
+    let mut base = Base::Whole;
+    if first || !is_whole(&mut socket, table).map_err(rules_error)? {
+        base = Base::Declared;
+    }
+    let bridge = rules::bridge_entries(&plan.bridge);
+    let ports = rules::port_entries(plan);
+    let mut stale: Vec<usize> = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let marks = match base {
+            Base::Whole => Vec::new(),
+            Base::Declared => old_marks(&mut socket, table).map_err(rules_error)?,
+        };
+        let mut batch = Batch::new(table);
+        if base == Base::Declared {
+            declare(&mut batch, &marks);
+        }
+        for (set, element) in &bridge {
+            batch.element(set, element);
+        }
+        let taken: Vec<&Entry> = stale.iter().filter_map(|n| ports.get(*n)).collect();
+        for (set, element) in taken {
+            batch.delete_element(set, element);
+        }
+        let sequences: Vec<u32> =
+            ports.iter().map(|(set, element)| batch.element(set, element)).collect();
+        let answers = exchange(&mut socket, &batch.finish()).map_err(rules_error)?;
+        let Some((sequence, ack)) = answers.acks.iter().find(|(_, ack)| ack.errno != 0) else {
+            return Ok(base);
+        };
+        let port_of = |sequence: &u32| sequences.iter().position(|s| s == sequence);
+        let known = stale.len();
+        // Left by containers that are gone: the claims say the ports are ours.
+        stale.extend(
+            answers
+                .acks
+                .iter()
+                .filter(|(_, ack)| ack.errno == EEXIST)
+                .filter_map(|(sequence, _)| port_of(sequence)),
+        );
+        match (ack.errno, port_of(sequence)) {
+            (EEXIST, Some(_)) if known == 0 => {}
+            // Flushed since we looked.
+            (ENOENT, _) if base == Base::Whole => base = Base::Declared,
+            (_, Some(port)) => {
+                let port = plan.published.get(port).map(describe).unwrap_or_default();
+                let source = refusal(ack).into();
+                return Err(AttachError::Publish { port, table: table.clone(), source });
+            }
+            _ => return Err(rules_error(refusal(ack).into())),
+        }
+    }
+    Err(rules_error(io::Error::other("it keeps changing under our hands")))
+}
+
+fn describe(port: &crate::ports::PublishedPort) -> String {
+    format!("{}/{}", std::net::SocketAddr::new(port.host_ip, port.host_port), port.protocol)
+}
+
+fn exchange(socket: &mut Socket, requests: &Requests) -> io::Result<Answers> {
+    let answers = socket.exchange(requests, |_| Ok(()))?;
+    if answers.acks.is_empty() {
+        return Err(io::Error::other("the kernel did not answer an nftables transaction"));
+    }
+    Ok(answers)
+}
+
+/// The base, its mark, and none of another version's marks.
+fn declare(batch: &mut Batch<'_>, old_marks: &[String]) {
+    let mark = rules::mark();
+    rules::declare(batch);
+    for old in old_marks.iter().filter(|old| **old != mark) {
+        batch.delete_chain(old);
+    }
+    batch.chain(&mark, None);
+}
+
+/// Whether our mark and every chain with all its rules are there. Costs one
+/// sendmsg(2); writing the base each time would cost far more and reset counters.
+fn is_whole(socket: &mut Socket, table: &str) -> io::Result<bool> {
+    let mut requests = Requests::default();
+    nft::get_chain(&mut requests, table, &rules::mark());
+    for (name, _) in rules::chain_uses() {
+        nft::get_chain(&mut requests, table, name);
+    }
+    let mut found: Vec<ChainFacts> = Vec::new();
+    socket.exchange(&requests, |message| {
+        found.push(nft::read_chain(message).map_err(invalid)?);
+        Ok(())
+    })?;
+    let uses = |name: &str| found.iter().find(|c| c.name == name).map(|c| c.uses);
+    Ok(uses(&rules::mark()).is_some()
+        && rules::chain_uses().all(|(name, wanted)| {
+            uses(name).is_some_and(|uses| usize::try_from(uses) == Ok(wanted))
+        }))
+}
+
+fn old_marks(socket: &mut Socket, table: &str) -> io::Result<Vec<String>> {
+    let chains = socket.dump(
+        |requests| {
+            nft::dump_chains(requests);
+        },
+        |message| nft::read_chain(message).map(Some).map_err(invalid),
+    )?;
+    let ours = chains.into_iter().filter(|c| {
+        c.family == crate::wire::abi::NFPROTO_INET
+            && c.table == table
+            && c.name.starts_with(rules::MARK_PREFIX)
+    });
+    Ok(ours.map(|chain| chain.name).collect())
+}
+
+/// Removes the container's elements, in one transaction. The kernel deletes by key
+/// alone, so each is read first: what leads elsewhere or carries another owner's
+/// comment is not ours. (Nobody can put another there between the two steps: the
+/// port's claim is freed after this.)
+pub(super) fn withdraw(undo: &NetworkUndo) -> io::Result<()> {
+    let wanted: Vec<Entry> = undo
+        .published
+        .iter()
+        .filter_map(|port| rules::port_entry(undo, port, undo.owner.short()))
+        .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let mut socket = Socket::open(Family::Netfilter)?;
+    for _ in 0..ATTEMPTS {
+        let ours = still_ours(&mut socket, undo, &wanted)?;
+        if ours.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::new(&undo.table);
+        for (set, element) in ours {
+            batch.delete_element(set, element);
+        }
+        let answers = exchange(&mut socket, &batch.finish())?;
+        match answers.acks.iter().find(|(_, ack)| ack.errno != 0) {
+            None => return Ok(()),
+            // Somebody flushed the ruleset in between.
+            Some((_, ack)) if ack.errno == ENOENT => {}
+            Some((_, ack)) => return Err(refusal(ack).into()),
+        }
+    }
+    Err(io::Error::other("the table keeps changing under our hands"))
+}
+
+fn still_ours<'a>(
+    socket: &mut Socket,
+    undo: &NetworkUndo,
+    wanted: &'a [Entry],
+) -> io::Result<Vec<&'a Entry>> {
+    let mut requests = Requests::default();
+    let sequences: Vec<u32> = wanted
+        .iter()
+        .map(|(set, element)| nft::get_element(&mut requests, &undo.table, set, &element.key))
+        .collect();
+    let mut ours = Vec::new();
+    socket.exchange(&requests, |message: &Message<'_>| {
+        let found = nft::read_element(message).map_err(invalid)?;
+        let entry = sequences
+            .iter()
+            .position(|s| *s == message.sequence)
+            .and_then(|position| wanted.get(position));
+        ours.extend(entry.filter(|(_, element)| same(element, &found)));
+        Ok(())
+    })?;
+    Ok(ours)
+}
+
+/// Same target, and a comment that begins with the owner's id.
+fn same(ours: &Element, found: &Element) -> bool {
+    let owner = ours.comment.as_deref().unwrap_or_default();
+    ours.data == found.data
+        && found.comment.as_deref().is_some_and(|comment| comment.starts_with(owner))
+}
