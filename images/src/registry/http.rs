@@ -268,3 +268,108 @@ pub(super) fn read_document(
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use super::*;
+    use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::process::Command;
+
+    /// An HTTPS server for `127.0.0.1` that answers every request with `head`.
+    /// Returns its address and its certificate in PEM.
+    fn https(head: &'static str) -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+        let der: CertificateDer<'static> = made.cert.der().clone();
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![der.clone()], key.into())
+            .unwrap();
+        let config = Arc::new(config);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}/x", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for tcp in listener.incoming().flatten() {
+                let tls = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+                let mut stream = rustls::StreamOwned::new(tls, tcp);
+                let mut buffer = [0u8; 4096];
+                if stream.read(&mut buffer).is_ok_and(|n| n > 0) {
+                    let _ = stream.write_all(head.as_bytes());
+                    stream.conn.send_close_notify();
+                    let _ = stream.flush();
+                }
+            }
+        });
+        use base64::Engine;
+        let body = base64::engine::general_purpose::STANDARD.encode(&der);
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+        (url, pem)
+    }
+
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi";
+
+    #[test]
+    fn any_certificate_will_do_on_loopback() {
+        let (url, _) = https(OK);
+        let answer = Http::new(Options::default()).get(&url.parse().unwrap(), &Ask::default());
+        let body = read_document(answer.unwrap().response, 10, Duration::from_secs(5)).unwrap();
+        assert_eq!(body, b"hi");
+    }
+
+    #[test]
+    fn https_is_not_left_for_http() {
+        let (url, _) = https(
+            "HTTP/1.1 302 X\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        );
+        let answer = Http::new(Options::default()).get(&url.parse().unwrap(), &Ask::default());
+        let Err(HttpError::Redirect(why)) = answer else { panic!("{answer:?}") };
+        assert_eq!(why, "from https to \"http://127.0.0.1:1/\"");
+    }
+
+    /// What a verified connection to `url` says.
+    fn verified(url: &str) -> String {
+        let origin = Origin::of(&url.parse().unwrap()).unwrap();
+        match Http::new(Options::default()).agent(Trust::System).get(url).call() {
+            Ok(response) => response.status().to_string(),
+            Err(e) => match classify(origin, e) {
+                HttpError::Tls(_, e) => format!("tls: {e}"),
+                other => format!("{other:?}"),
+            },
+        }
+    }
+
+    /// Not a test of its own: the next one runs it with another environment.
+    #[test]
+    fn child_that_asks() {
+        if let Ok(url) = std::env::var("RCNT_TEST_URL") {
+            println!("said {}", verified(&url));
+        }
+    }
+
+    #[test]
+    fn elsewhere_a_ca_of_the_system_must_vouch() {
+        let (url, pem) = https(OK);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().write_all(pem.as_bytes()).unwrap();
+        let ask = |ca: &std::path::Path| {
+            let output = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "--nocapture", "registry::http::tests::child_that_asks"])
+                .env("RCNT_TEST_URL", &url)
+                .env("SSL_CERT_FILE", ca)
+                .env_remove("SSL_CERT_DIR")
+                .output()
+                .unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let said = ask(file.path());
+        assert!(said.contains("said 200 OK"), "{said}");
+        let said = ask("/nonexistent".as_ref());
+        assert!(said.contains("said tls: invalid peer certificate: UnknownIssuer"), "{said}");
+    }
+}
