@@ -40,6 +40,9 @@ macro_rules! address_block {
         }
 
         impl $name {
+            /// Every address.
+            pub const ANY: Self = Self { addr: <$addr>::UNSPECIFIED, prefix: 0 };
+
             /// The block of `prefix` bits that starts at or around `addr`;
             /// `None` when the prefix is longer than the address. The host part is kept:
             /// see [`Self::network`].
@@ -168,6 +171,18 @@ impl IpNet {
             IpNet::V4(n) => n.prefix(),
             IpNet::V6(n) => n.prefix(),
         }
+    }
+}
+
+impl From<Ipv4Net> for IpNet {
+    fn from(net: Ipv4Net) -> Self {
+        IpNet::V4(net)
+    }
+}
+
+impl From<Ipv6Net> for IpNet {
+    fn from(net: Ipv6Net) -> Self {
+        IpNet::V6(net)
     }
 }
 

@@ -1,0 +1,16 @@
+//! What a container calls itself and others: the texts of its `resolv.conf`,
+//! `hosts` and `hostname`, and the flags that change them.
+//!
+//! Text in, text out; the engine writes the files and binds them into the
+//! container. Errors are docker's where scripts look for them.
+
+mod hosts;
+mod resolv_conf;
+
+pub use hosts::{
+    AddHostError, ExtraHost, HostTarget, HostnameError, HostsFile, check_hostname, hostname_file,
+};
+pub use resolv_conf::{
+    DnsError, DnsOverrides, ResolvConf, parse_dns, parse_dns_option, parse_dns_search,
+    read_host_resolv_conf,
+};
