@@ -4,9 +4,11 @@
 //! - [`BridgeNetwork`]   what is stored
 //! - [`decide`]          configuration + facts → network (pure)
 //! - [`recheck`]         what has since come into the network's way (pure)
-//! - [`default_network`] the network `bridge`: loaded, or decided and stored under a lock
+//! - [`default_network`] the network `bridge`: loaded, or decided and stored under a lock;
+//!   [`default_network_here`] does so with the facts of this host
 
 mod choose;
+mod host;
 mod stored;
 
 use std::collections::BTreeSet;
@@ -21,6 +23,7 @@ use crate::cidr::{CidrError, IpNet, Ipv4Net, Ipv6Net};
 use crate::facts::{Address, Link, Route};
 
 pub use choose::{DEFAULT_POOLS, decide, recheck};
+pub use host::{default_network_here, find_link, read_facts};
 pub use stored::{Decision, Host, NetworkError, default_network};
 
 /// A bridge network: decided once, stored, the same on every later start.

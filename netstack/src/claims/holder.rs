@@ -130,7 +130,7 @@ fn parse_line(line: &str, ip: IpAddr, port: u16) -> Option<Socket> {
 fn parse_address(hex: &str) -> Option<IpAddr> {
     let mut bytes = [0u8; 16];
     let words = hex.len() / 8;
-    if !hex.is_ascii() || hex.len() % 8 != 0 || !(words == 1 || words == 4) {
+    if !hex.is_ascii() || !hex.len().is_multiple_of(8) || !(words == 1 || words == 4) {
         return None;
     }
     for (n, chunk) in bytes.chunks_exact_mut(4).take(words).enumerate() {

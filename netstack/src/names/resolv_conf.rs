@@ -70,8 +70,8 @@ impl ResolvConf {
                     conf.name_servers.extend(words.take(1).filter_map(|w| w.parse::<IpAddr>().ok()))
                 }
                 // The last of several search or domain lines counts.
-                "search" => conf.search = words.filter_map(|w| domain(w)).collect(),
-                "domain" => conf.search = words.take(1).filter_map(|w| domain(w)).collect(),
+                "search" => conf.search = words.filter_map(domain).collect(),
+                "domain" => conf.search = words.take(1).filter_map(domain).collect(),
                 "options" => conf.options.extend(words.map(str::to_owned)),
                 _ => {}
             }
