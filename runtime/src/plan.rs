@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-pub use rcnt_base::sys::seccomp::SockFilter;
+pub use rcnt_base::sys::seccomp::{FilterFlags, SockFilter};
 use serde::{Deserialize, Serialize};
 
 /// One container: what [`crate::spawn::spawn`] needs and nothing else.
@@ -374,7 +374,11 @@ pub struct Rlimit {
     pub hard: u64,
 }
 
-/// A classic BPF program for seccomp(2).
+/// A compiled system call filter, made by [`crate::seccomp`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct SeccompProgram(pub Vec<SockFilter>);
+pub struct SeccompProgram {
+    /// Classic BPF.
+    pub filter: Vec<SockFilter>,
+    /// How it is loaded.
+    pub flags: FilterFlags,
+}

@@ -42,7 +42,8 @@ struct Program {
 }
 
 /// Flags of `SECCOMP_SET_MODE_FILTER` (seccomp(2)).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct FilterFlags {
     /// Log every action but ALLOW (`SECCOMP_FILTER_FLAG_LOG`).
     pub log: bool,
