@@ -1,0 +1,156 @@
+//! From a layer's bytes as they are stored to its tar stream: decompression by
+//! magic number (media types lie), the diff id computed on the way.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use flate2::bufread::MultiGzDecoder;
+use rcnt_base::ids::Digest;
+use sha2::{Digest as _, Sha256};
+
+use super::chunks::{CHUNK, ChunkWriter};
+use super::error::UnpackError;
+
+/// deflate cannot expand more than 1032 times; zstd can, and is held to nearly
+/// the same: a bomb costs its sender as many bytes as with gzip.
+const RATIO_MAX: u64 = 1100;
+/// Small archives may expand to this whatever the ratio: a zeroed gigabyte in a
+/// few hundred bytes of zstd is nobody's layer.
+const RATIO_FREE: u64 = 64 << 20;
+
+/// How a layer's bytes are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    /// Told by the first bytes.
+    ///
+    /// # Errors
+    /// The name of a compression we do not read.
+    pub(crate) fn detect(head: &[u8]) -> Result<Self, &'static str> {
+        match head {
+            [0x1f, 0x8b, ..] => Ok(Self::Gzip),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Self::Zstd),
+            // A skippable frame: estargz-like tools put their table into one.
+            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Ok(Self::Zstd),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Err("xz"),
+            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, ..] => Err("bzip2"),
+            _ => Ok(Self::None),
+        }
+    }
+
+    /// The OCI media type of a layer stored so.
+    pub(crate) fn layer_media_type(self) -> String {
+        let suffix = match self {
+            Self::None => "",
+            Self::Gzip => "+gzip",
+            Self::Zstd => "+zstd",
+        };
+        format!("{}{suffix}", crate::manifest::OCI_LAYER)
+    }
+}
+
+/// What came out of the decoder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Decoded {
+    pub(crate) diff_id: Digest,
+    pub(crate) compression: Compression,
+}
+
+/// Opens `source` for decompressed reading, whatever it is.
+pub(crate) fn open<'a, R: BufRead + 'a>(
+    mut source: R,
+) -> Result<(Compression, Box<dyn Read + 'a>), UnpackError> {
+    let head = source.fill_buf().map_err(UnpackError::Read)?;
+    let compression = Compression::detect(head).map_err(UnpackError::Compression)?;
+    let reader: Box<dyn Read + 'a> = match compression {
+        Compression::None => Box::new(source),
+        Compression::Gzip => Box::new(MultiGzDecoder::new(source)),
+        Compression::Zstd => {
+            Box::new(zstd::Decoder::with_buffer(source).map_err(UnpackError::Read)?)
+        }
+    };
+    Ok((compression, reader))
+}
+
+/// Decompresses `source` into `to` until its end. When the stored bytes' digest
+/// is checked by someone else and they turn out to be the tar stream itself,
+/// that `stored` digest is the diff id and nothing is hashed twice.
+pub(crate) fn decode(
+    source: impl Read,
+    to: ChunkWriter,
+    stored: Option<&Digest>,
+) -> Result<Decoded, UnpackError> {
+    let taken = std::cell::Cell::new(0u64);
+    let counted = Counting { inner: source, taken: &taken };
+    let (compression, mut reader) = open(BufReader::with_capacity(CHUNK, counted))?;
+    let known = stored.filter(|_| compression == Compression::None).cloned();
+    let mut hasher = Sha256::new();
+    let mut out = 0u64;
+    let mut reader_gone = false;
+    loop {
+        let mut buffer = to.buffer();
+        buffer.resize(CHUNK, 0);
+        let n = fill(&mut reader, &mut buffer).map_err(|e| decode_error(compression, e))?;
+        buffer.truncate(n);
+        if n == 0 {
+            break;
+        }
+        if known.is_none() {
+            hasher.update(&buffer);
+        }
+        out += n as u64;
+        if out > RATIO_FREE && out / RATIO_MAX > taken.get() {
+            return Err(UnpackError::Bomb { times: RATIO_MAX });
+        }
+        // Who reads may have failed; it says why, we only stop.
+        if to.send(buffer).is_err() {
+            reader_gone = true;
+            break;
+        }
+    }
+    if reader_gone {
+        return Err(UnpackError::Interrupted);
+    }
+    let diff_id = known.unwrap_or_else(|| Digest::from_sha256(hasher.finalize().into()));
+    Ok(Decoded { diff_id, compression })
+}
+
+/// Fills `buffer` as far as the stream goes.
+fn fill(from: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut at = 0;
+    while let Some(rest) = buffer.get_mut(at..).filter(|rest| !rest.is_empty()) {
+        match from.read(rest) {
+            Ok(0) => break,
+            Ok(n) => at += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(at)
+}
+
+fn decode_error(compression: Compression, error: io::Error) -> UnpackError {
+    match (compression, error.kind()) {
+        (Compression::None, _) => UnpackError::Read(error),
+        (_, io::ErrorKind::UnexpectedEof) => UnpackError::Truncated,
+        (Compression::Gzip, _) => UnpackError::Decompress("gzip", error),
+        (Compression::Zstd, _) => UnpackError::Decompress("zstd", error),
+    }
+}
+
+struct Counting<'a, R> {
+    inner: R,
+    taken: &'a std::cell::Cell<u64>,
+}
+
+impl<R: Read> Read for Counting<'_, R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(to)?;
+        self.taken.set(self.taken.get() + n as u64);
+        Ok(n)
+    }
+}
