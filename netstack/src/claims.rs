@@ -15,6 +15,7 @@
 //!
 //! Dead before the undo list was saved: [`reap`] finds owner and taker gone.
 
+mod diag;
 mod holder;
 pub(crate) mod ledger;
 mod reserve;

@@ -218,3 +218,148 @@ impl Next {
         self.0.write_all_at(&addr.octets(), 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn network(
+        subnet: &str,
+        gateway: &str,
+        range: Option<&str>,
+        v6: Option<&str>,
+    ) -> BridgeNetwork {
+        serde_json::from_value(serde_json::json!({
+            "schema": 1, "name": "bridge", "id": "", "interface": "rcnt0", "alias": "",
+            "subnet4": subnet, "gateway4": gateway, "range4": range, "subnet6": v6,
+            "gateway6": null, "reserved": [], "mtu": 1500, "bind_address": null,
+        }))
+        .unwrap()
+    }
+
+    struct Fixture {
+        dir: tempfile::TempDir,
+        network: BridgeNetwork,
+        record: Record,
+    }
+
+    impl Fixture {
+        fn new(network: BridgeNetwork) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let owner = format!("{:064x}", 7).parse().unwrap();
+            let record = Record::write(dir.path(), &owner, "web").unwrap();
+            Self { dir, network, record }
+        }
+
+        fn take(&self, wanted: Option<&str>) -> Result<Lease, LeaseError> {
+            let leases = Leases::new(self.dir.path(), &self.network.name);
+            leases.take(&self.network, wanted.map(|w| w.parse().unwrap()), &self.record)
+        }
+
+        fn next(&self) -> String {
+            self.take(None).unwrap().v4.to_string()
+        }
+
+        fn free(&self, address: &str) {
+            std::fs::remove_file(self.dir.path().join("networks/bridge/ip").join(address)).unwrap();
+        }
+
+        fn refused(&self, wanted: Option<&str>) -> String {
+            self.take(wanted).unwrap_err().to_string()
+        }
+    }
+
+    #[test]
+    fn an_address_freed_is_the_last_to_come_back() {
+        let fixture = Fixture::new(network("10.0.0.0/29", "10.0.0.1", None, None));
+        assert_eq!([fixture.next(), fixture.next()], ["10.0.0.2", "10.0.0.3"]);
+        fixture.free("10.0.0.2");
+        assert_eq!(fixture.next(), "10.0.0.4");
+        fixture.free("10.0.0.4");
+        assert_eq!(
+            [fixture.next(), fixture.next(), fixture.next()],
+            ["10.0.0.5", "10.0.0.6", "10.0.0.2"]
+        );
+        assert_eq!(fixture.next(), "10.0.0.4");
+        assert_eq!(
+            fixture.refused(None),
+            "no available IPv4 addresses on this network's address pools: bridge"
+        );
+    }
+
+    #[test]
+    fn a_lost_or_damaged_pointer_costs_nothing_but_order() {
+        let fixture = Fixture::new(network("10.0.0.0/24", "10.0.0.1", None, None));
+        assert_eq!(fixture.next(), "10.0.0.2");
+        let pointer = fixture.dir.path().join("networks/bridge/next");
+        for damage in [&b""[..], b"\xff", b"garbage"] {
+            rcnt_base::files::write_atomic(
+                &pointer,
+                damage,
+                rcnt_base::files::Durability::Volatile,
+            )
+            .unwrap();
+            fixture.next();
+        }
+        assert_eq!(fixture.next(), "10.0.0.6");
+    }
+
+    #[test]
+    fn an_address_asked_for_is_checked() {
+        let mut network = network("10.0.0.0/24", "10.0.0.1", Some("10.0.0.128/25"), None);
+        network.reserved.insert("10.0.0.9".parse().unwrap());
+        let fixture = Fixture::new(network);
+        assert_eq!(fixture.next(), "10.0.0.128");
+        assert_eq!(fixture.take(Some("10.0.0.7")).unwrap().v4, Ipv4Addr::new(10, 0, 0, 7));
+        for (wanted, want) in [
+            ("10.0.0.7", "address already in use: 10.0.0.7 is held by container web"),
+            ("10.0.1.7", "does not belong to any of network bridge's subnets"),
+            ("10.0.0.1", "it is the gateway of network bridge"),
+            ("10.0.0.0", "it is the network address"),
+            ("10.0.0.255", "it is the broadcast address"),
+            ("10.0.0.9", "it is a reserved address"),
+        ] {
+            let text = fixture.refused(Some(wanted));
+            assert!(text.contains(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_ipv6_address_goes_with_the_ipv4_one() {
+        let fixture = Fixture::new(network("10.0.0.0/24", "10.0.0.1", None, Some("fd00::/64")));
+        let lease = fixture.take(None).unwrap();
+        assert_eq!(lease.v6.unwrap().to_string(), "fd00::2");
+        // Somebody holds the next one by --ip6: the pair is skipped whole.
+        assert!(
+            fixture.record.claim(&fixture.dir.path().join("networks/bridge/ip/fd00::3")).unwrap()
+        );
+        assert_eq!(fixture.take(None).unwrap().v6.unwrap().to_string(), "fd00::4");
+        assert!(!fixture.dir.path().join("networks/bridge/ip/10.0.0.3").exists());
+    }
+
+    proptest! {
+        #[test]
+        fn every_usable_address_comes_once_whatever_was_last(
+            prefix in 22u8..=30, last: Option<u32>, inside: Option<u16>,
+        ) {
+            let mut network = network("10.4.0.0/16", "10.4.0.1", None, None);
+            network.subnet4 = crate::cidr::Ipv4Net::new("10.4.0.0".parse().unwrap(), prefix).unwrap();
+            let last = inside.map(|n| 0x0a04_0000 + u32::from(n)).or(last).map(Ipv4Addr::from);
+            let all: Vec<Ipv4Addr> = candidates(&network, last).collect();
+            let distinct: BTreeSet<Ipv4Addr> = all.iter().copied().collect();
+            prop_assert_eq!(all.len(), (1usize << (32 - prefix)) - 3);
+            prop_assert_eq!(distinct.len(), all.len());
+            prop_assert!(distinct.iter().all(|a| network.subnet4.contains(*a)));
+            prop_assert!(!distinct.contains(&network.gateway4));
+        }
+
+        #[test]
+        fn ipv6_addresses_differ_when_ipv4_ones_do(a: u16, b: u16) {
+            let network = network("10.4.0.0/16", "10.4.0.1", None, Some("fd00:1:2:3:4:5:6::/112"));
+            let six = |n: u16| address6(&network, (0x0a04_0000 + u32::from(n)).into()).unwrap();
+            prop_assert_eq!(six(a) == six(b), a == b);
+        }
+    }
+}

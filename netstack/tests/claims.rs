@@ -199,6 +199,27 @@ fn a_conflict_names_the_program() {
 }
 
 #[test]
+fn a_conflict_names_another_instance() {
+    isolated("a_conflict_names_another_instance", || {
+        let (one, two) = (Bench::new(false), Bench::new(false));
+        let _held = one.take(1, "web", &["8080:80", "53:53/udp"]).unwrap();
+        assert!(two.refused(&["53:53/udp"]).ends_with(&format!("(pid {})", std::process::id())));
+        let text = two.refused(&["8080:80"]);
+        let silent = text.ends_with("8080/tcp is held by another process");
+        let named = text.ends_with(&format!("(pid {})", std::process::id()));
+        // Linux 6.8 tells of sockets that are bound and nothing else.
+        assert!(named || (silent && kernel_before(6, 8)), "{text}");
+        assert_eq!(two.files(), Vec::<String>::new());
+    });
+}
+
+fn kernel_before(major: u32, minor: u32) -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map_while(|n| n.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) < (Some(major), Some(minor))
+}
+
+#[test]
 fn connections_still_closing_do_not_hold_a_port() {
     isolated("connections_still_closing_do_not_hold_a_port", || {
         let bench = Bench::new(true);

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rcnt_base::ids::ContainerId;
 
+use super::diag;
 use super::ledger::{self, Entry};
 use crate::ports::Protocol;
 
@@ -67,7 +68,10 @@ impl Holder {
             return entry.into();
         }
         let mut closing = false;
-        for socket in sockets_on(protocol, ip, port) {
+        let silent =
+            if protocol == Protocol::Tcp { diag::bound_inactive(port) } else { Vec::new() };
+        let silent = silent.into_iter().map(|inode| Socket::Open { inode });
+        for socket in sockets_on(protocol, ip, port).into_iter().chain(silent) {
             match socket {
                 Socket::Open { inode } => {
                     if let Some((pid, program)) = process_with(inode) {
