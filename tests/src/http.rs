@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a connection that will not come may take.
 pub const PATIENCE: Duration = Duration::from_secs(3);
@@ -19,6 +19,20 @@ pub fn get(address: SocketAddr, path: &str) -> io::Result<String> {
         return Ok(body.to_owned());
     }
     Err(io::Error::other(format!("not a page: {head:?}")))
+}
+
+/// Repeats `fetch` while the connection is refused or reset, as it is until a
+/// server that was just started listens; at most five seconds.
+#[track_caller]
+pub(crate) fn patiently(address: &str, fetch: impl Fn() -> io::Result<String>) -> String {
+    let until = Instant::now() + Duration::from_secs(5);
+    loop {
+        match fetch() {
+            Ok(page) => return page,
+            Err(error) if Instant::now() > until => panic!("no page from {address}: {error}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
 }
 
 /// Sends `text` over TCP, closes that half, reads until the end.

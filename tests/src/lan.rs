@@ -46,6 +46,12 @@ impl Lan {
         self.space.inside_network(|| http::get(address.parse().unwrap(), "/"))
     }
 
+    /// Fetches a page, waiting a moment for its server to start.
+    #[track_caller]
+    pub fn page(&self, address: &str) -> String {
+        http::patiently(address, || self.fetch(address))
+    }
+
     /// Sends `text` over TCP and returns the whole answer.
     ///
     /// # Errors

@@ -102,6 +102,15 @@ impl World {
         world
     }
 
+    /// A world that has the image `web` and `probe` too.
+    #[track_caller]
+    pub fn with_servers() -> Self {
+        let world = Self::new();
+        world.load(&fixtures::web());
+        world.load(&fixtures::probe());
+        world
+    }
+
     /// The namespaces of the host.
     pub fn space(&self) -> &Space {
         &self.space
@@ -207,6 +216,12 @@ impl World {
         self.job("sh", ["-c", script]).run()
     }
 
+    /// Runs a shell script, which must succeed, and returns what it printed.
+    #[track_caller]
+    pub fn ok_sh(&self, script: &str) -> String {
+        self.sh(script).success().text()
+    }
+
     /// Starts a program that runs until the end of the test.
     #[track_caller]
     pub fn helper(&self, program: &str, args: impl Args) {
@@ -227,6 +242,18 @@ impl World {
     #[track_caller]
     pub fn fetch(&self, address: &str) -> io::Result<String> {
         self.space.inside_network(|| http::get(address.parse().unwrap(), "/"))
+    }
+
+    /// Fetches a page from the host, waiting a moment for its server to start.
+    #[track_caller]
+    pub fn page(&self, address: &str) -> String {
+        http::patiently(address, || self.fetch(address))
+    }
+
+    /// What a `probe` says over TCP, waiting a moment for it to start.
+    #[track_caller]
+    pub fn page_tcp(&self, address: &str) -> String {
+        http::patiently(address, || self.tcp(address, ""))
     }
 
     /// Sends `text` over TCP from the host and returns the whole answer.
@@ -272,6 +299,27 @@ impl World {
     pub fn pid_of(&self, container: &str) -> u32 {
         let pid = self.inspect(container, "/State/Pid");
         u32::try_from(pid.as_u64().unwrap_or_default()).unwrap()
+    }
+
+    /// What a cgroup of the container says: `v1` is "controller/file" of a
+    /// version 1 hierarchy, `v2` the file of the unified one.
+    #[track_caller]
+    pub fn cgroup_of(&self, container: &str, v1: &str, v2: &str) -> String {
+        let pid = self.pid_of(container);
+        let lines = self.read(&format!("/proc/{pid}/cgroup"));
+        let (controller, file) = v1.split_once('/').expect("controller/file");
+        let find = |wanted: &str| {
+            lines.lines().find_map(|line| {
+                let (_, rest) = line.split_once(':')?;
+                let (names, path) = rest.split_once(':')?;
+                names.split(',').any(|name| name == wanted).then(|| path.to_owned())
+            })
+        };
+        let path = match find(controller) {
+            Some(path) => format!("/sys/fs/cgroup/{controller}{path}/{file}"),
+            None => format!("/sys/fs/cgroup{}/{v2}", find("").unwrap_or_default()),
+        };
+        self.read(&path).trim().to_owned()
     }
 
     /// Sends signal `name` to pids as the host sees them.

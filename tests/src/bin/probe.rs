@@ -1,7 +1,7 @@
 //! Runs inside containers: answers every caller with its address, so that a
 //! test sees who a published port thinks is calling; and calls others.
 //!
-//! `probe serve tcp|udp PORT` · `probe ask tcp|udp ADDRESS:PORT`
+//! `probe serve tcp|udp PORT` · `probe ask tcp|udp ADDRESS:PORT` · `probe socket FAMILY`
 #![forbid(unsafe_code)]
 
 use std::io::{Read, Write};
@@ -19,7 +19,10 @@ fn main() -> ExitCode {
         ["serve", "udp", port] => serve_udp(port),
         ["ask", "tcp", address] => ask_tcp(address),
         ["ask", "udp", address] => ask_udp(address),
-        _ => Err(std::io::Error::other("usage: probe serve|ask tcp|udp PORT|ADDRESS:PORT")),
+        ["socket", family] => open_socket(family),
+        _ => Err(std::io::Error::other(
+            "usage: probe serve|ask tcp|udp PORT|ADDRESS:PORT, probe socket FAMILY",
+        )),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,6 +67,21 @@ fn serve_udp(port: &str) -> std::io::Result<()> {
         let _ =
             socket.send_to(format!("{text} from {}", peer.ip().to_canonical()).as_bytes(), peer);
     }
+}
+
+/// Opens a socket of a family by number: what the seccomp profile lets through.
+fn open_socket(family: &str) -> std::io::Result<()> {
+    use rustix::net::{AddressFamily, SocketType, socket};
+    let family = family.parse().map_err(std::io::Error::other)?;
+    let kinds = [SocketType::SEQPACKET, SocketType::STREAM, SocketType::DGRAM];
+    let mut last = Ok(());
+    for kind in kinds {
+        match socket(AddressFamily::from_raw(family), kind, None) {
+            Ok(_) => return Ok(()),
+            Err(error) => last = Err(error.into()),
+        }
+    }
+    last
 }
 
 fn ask_tcp(address: &str) -> std::io::Result<()> {

@@ -1,0 +1,283 @@
+//! kill -9 anywhere: the next command repairs, nothing leaks, the container's
+//! own processes are accounted for.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rcnt_tests::{World, eventually};
+use rustix::process::Signal;
+use serde_json::json;
+
+/// The process above the container's first one: its supervisor.
+#[track_caller]
+fn supervisor_of(world: &World, container: &str) -> u32 {
+    let pid = world.pid_of(container);
+    let status = world.read(&format!("/proc/{pid}/status"));
+    let line = status.lines().find_map(|l| l.strip_prefix("PPid:")).unwrap();
+    line.trim().parse().unwrap()
+}
+
+#[test]
+fn when_the_supervisor_is_killed_the_next_command_repairs() {
+    let world = World::with_servers();
+    for command in
+        ["ps -a", "inspect web", "run --rm --net=none busybox true", "rm -f web", "logs web"]
+    {
+        world.ok("run -d --name web -p 8080:80 web");
+        world.page("127.0.0.1:8080");
+        let (supervisor, init) = (supervisor_of(&world, "web"), world.pid_of("web"));
+        world.kill("KILL", supervisor);
+        // A container never runs without its supervisor.
+        eventually("its processes are gone", || !world.exists(&format!("/proc/{init}")));
+        world.rcnt(command).success();
+        if command != "rm -f web" {
+            let state = world.inspect("web", "/State");
+            assert_eq!(
+                (&state["Running"], &state["Status"]),
+                (&json!(false), &json!("exited")),
+                "after {command}"
+            );
+            assert_eq!(state["ExitCode"], json!(137));
+        }
+        assert!(world.fetch("127.0.0.1:8080").is_err());
+        // Its port is free again, and it can be started again.
+        world.ok("run -d --name other -p 8080:80 web");
+        world.page("127.0.0.1:8080");
+        world.ok("rm -f other");
+        if command != "rm -f web" {
+            world.ok("start web");
+            world.page("127.0.0.1:8080");
+            world.ok("rm -f web");
+        }
+        world.nothing_is_left();
+    }
+}
+
+#[test]
+fn many_supervisors_killed_at_once_are_all_repaired() {
+    let world = World::with_servers();
+    let names: Vec<String> = (0..6).map(|n| format!("c{n}")).collect();
+    for (n, name) in names.iter().enumerate() {
+        world.ok(format!("run -d --name {name} -p {}:80 web", 8100 + n));
+    }
+    for name in &names {
+        let pid = supervisor_of(&world, name);
+        world.kill("KILL", pid);
+    }
+    world.rcnt("ps -q").success().prints("");
+    world.rcnt(["ps", "-a", "--format", "{{.Status}}"]).success().has("Exited (137)");
+    world.ok("rm c0 c1 c2 c3 c4 c5");
+    world.nothing_is_left();
+}
+
+#[test]
+fn a_command_line_killed_in_the_foreground_leaves_a_container_that_can_be_managed() {
+    let world = World::new();
+    let running = world.start("run --rm --name c busybox sh -c 'echo ready; sleep 1000'");
+    running.expect("ready");
+    running.signal(Signal::KILL);
+    drop(running);
+    world.rcnt("ps -a").success();
+    world.rcnt("rm -f c").success();
+    world.nothing_is_left();
+}
+
+#[test]
+fn run_killed_at_any_time_leaks_nothing() {
+    let world = World::with_servers();
+    for n in 0..40 {
+        let run = world.start("run -d --name c -p 8080:80 web");
+        std::thread::sleep(Duration::from_micros(n * 1500));
+        drop(run);
+        recovers(&world, &format!("run killed after {} µs", n * 1500));
+    }
+}
+
+/// Calls whose first, second… occurrence the process does not survive: those
+/// that change something others can see.
+const CHANGES: &str = "mount,move_mount,fsmount,open_tree,mkdir,mkdirat,rename,renameat,renameat2,link,\
+    linkat,symlink,symlinkat,unlink,unlinkat,clone,clone3,fork,vfork,sendto,sendmsg,bind,listen,unshare,\
+    setns,pivot_root,execve,execveat,ftruncate,fchmod";
+
+#[test]
+fn run_killed_at_every_change_it_makes_leaks_nothing() {
+    let world = World::with_servers();
+    // -f also kills the supervisor and init at theirs. Until the whole run gets through.
+    for nth in 1..400 {
+        let inject = format!("inject={CHANGES}:signal=KILL:when={nth}");
+        let args = [
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            inject.as_str(),
+            "rcnt",
+            "run",
+            "-d",
+            "--name",
+            "c",
+            "-p",
+            "8080:80",
+            "web",
+        ];
+        let output = world.job("strace", args).limit(Duration::from_secs(30)).run();
+        recovers(&world, &format!("run killed at change {nth} ({})", output.code));
+        if output.code == 0 {
+            return;
+        }
+    }
+    panic!("run never got through");
+}
+
+#[test]
+fn rm_killed_at_every_change_it_makes_leaks_nothing() {
+    let world = World::with_servers();
+    for nth in 1..200 {
+        world.ok("run -d --name c -p 8080:80 web");
+        let inject = format!("inject={CHANGES},rmdir:signal=KILL:when={nth}");
+        let args = ["-f", "-qq", "-o", "/dev/null", "-e", inject.as_str(), "rcnt", "rm", "-f", "c"];
+        let output = world.job("strace", args).limit(Duration::from_secs(30)).run();
+        recovers(&world, &format!("rm killed at change {nth} ({})", output.code));
+        if output.code == 0 {
+            return;
+        }
+    }
+    panic!("rm never got through");
+}
+
+/// After whatever happened, the next commands work and nothing is left.
+#[track_caller]
+fn recovers(world: &World, what: &str) {
+    let listed = world.rcnt("ps -a");
+    assert!(listed.code == 0, "{what}: ps fails\n{listed}");
+    let removed = world.rcnt("rm -f c");
+    let gone = removed.code == 0 || removed.stderr.to_lowercase().contains("no such container");
+    assert!(gone, "{what}: rm fails\n{removed}");
+    // The same name, port and address must be there for the next one.
+    let again = world.rcnt("run -d --name c -p 8080:80 web");
+    assert!(again.code == 0, "{what}: the next run fails\n{again}");
+    let removed = world.rcnt("rm -f c");
+    assert!(removed.code == 0, "{what}: rm of the next one fails\n{removed}");
+    let check = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.nothing_is_left()));
+    if let Err(cause) = check {
+        let text = cause.downcast_ref::<String>().cloned().unwrap_or_default();
+        panic!("{what}: {text}");
+    }
+}
+
+#[test]
+fn a_start_that_fails_at_any_system_call_is_undone() {
+    let world = World::with_servers();
+    // The nth occurrence of each call fails as on a machine out of memory.
+    for call in [
+        "clone3",
+        "mount",
+        "move_mount",
+        "fsmount",
+        "open_tree",
+        "mount_setattr",
+        "pivot_root",
+        "sendto",
+        "sendmsg",
+        "mkdirat",
+        "renameat2",
+        "rename",
+        "setns",
+        "seccomp",
+        "execve",
+    ] {
+        for nth in 1..=6 {
+            let inject = format!("inject={call}:error=ENOMEM:when={nth}");
+            let args = [
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                inject.as_str(),
+                "rcnt",
+                "run",
+                "-d",
+                "--name",
+                "c",
+                "-p",
+                "8080:80",
+                "web",
+            ];
+            let output = world.job("strace", args).limit(Duration::from_secs(30)).run();
+            let lines = output.stderr.lines().count();
+            assert!(
+                output.code == 0 || (1..=2).contains(&lines),
+                "{call} #{nth}: one clear line\n{output}"
+            );
+            recovers(&world, &format!("{call} #{nth} failed (exit code {})", output.code));
+        }
+    }
+}
+
+#[test]
+fn twenty_four_commands_at_once_do_not_disturb_each_other() {
+    let world = World::with_servers();
+    let jobs: Vec<_> = (0..24)
+        .map(|n| world.start(format!("run -d --name c{n} -p {}:80 web", 8200 + n)))
+        .collect();
+    for job in jobs {
+        job.wait(Duration::from_secs(60)).success();
+    }
+    let addresses: BTreeSet<String> = (0..24).map(|n| world.address_of(&format!("c{n}"))).collect();
+    assert_eq!(addresses.len(), 24, "{addresses:?}");
+    for n in 0..24 {
+        world.page(&format!("127.0.0.1:{}", 8200 + n));
+    }
+    let jobs: Vec<_> = (0..24).map(|n| world.start(format!("rm -f c{n}"))).collect();
+    for job in jobs {
+        job.wait(Duration::from_secs(60)).success();
+    }
+    world.nothing_is_left();
+}
+
+#[test]
+fn the_same_name_and_port_at_once_are_won_by_one() {
+    let world = World::with_servers();
+    let jobs: Vec<_> = (0..10).map(|_| world.start("run -d --name one -p 8080:80 web")).collect();
+    let codes: Vec<i32> =
+        jobs.into_iter().map(|job| job.wait(Duration::from_secs(60)).code).collect();
+    assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{codes:?}");
+    assert!(codes.iter().all(|code| [0, 125].contains(code)), "{codes:?}");
+    let jobs: Vec<_> = (0..10).map(|_| world.start("run -d -p 9090:80 web")).collect();
+    let codes: Vec<i32> =
+        jobs.into_iter().map(|job| job.wait(Duration::from_secs(60)).code).collect();
+    assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{codes:?}");
+    assert_eq!(world.ok("ps -aq").lines().count(), 2);
+}
+
+#[test]
+fn after_a_reboot_containers_are_stopped_and_can_be_started() {
+    let world = World::with_servers();
+    world.ok("run -d --name web -p 8080:80 web");
+    world.page("127.0.0.1:8080");
+    let supervisor = supervisor_of(&world, "web");
+    world.kill("KILL", supervisor);
+    eventually("all is dead", || world.pids_with("httpd").is_empty());
+    // What the kernel and /run forget.
+    world.sh("rm -rf /srv/run; nft flush ruleset; for l in $(ls /sys/class/net | grep -v -e lo -e eth0); do ip link del $l 2>/dev/null; done").exits_any();
+    world.rcnt(["ps", "-a", "--format", "{{.Names}} {{.Status}}"]).success().has("web Exited");
+    world.ok("start web");
+    world.page("127.0.0.1:8080");
+}
+
+#[test]
+fn damaged_state_is_named_and_others_still_work() {
+    let world = World::new();
+    let bad = world.ok("run -d --name bad --net=none busybox sleep 1000");
+    world.ok("run -d --name good --net=none busybox sleep 1000");
+    let state = format!("/srv/data/containers/{bad}/container.json");
+    let whole = world.read(&state);
+    world.write(&state, "{");
+    world.rcnt("exec good echo hi").success().prints("hi");
+    world.rcnt("ps").has("good");
+    world.rcnt("inspect bad").exits(1).warns("damaged");
+    world.write(&state, whole);
+    world.rcnt("exec bad echo hi").success().prints("hi");
+}
