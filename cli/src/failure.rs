@@ -1,0 +1,118 @@
+//! How a command ends badly: one line, perhaps a hint, an exit code. Printed
+//! once, by `main`; commands with several targets print one per target.
+
+use std::io::{self, Write};
+
+use rcnt_base::report::{ExitKind, chain};
+
+/// What is left to say and the code to exit with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// After `rcnt: `; nothing is printed when it is `None`: all was said.
+    line: Option<String>,
+    /// After `hint: `.
+    hint: Option<String>,
+    /// The exit code.
+    code: u8,
+}
+
+impl Failure {
+    /// Exit code 1.
+    pub(crate) fn general(line: impl Into<String>) -> Self {
+        Self::with(line, ExitKind::General)
+    }
+
+    /// Exit code 125: docker's for what fails before the container's command.
+    pub(crate) fn runtime(line: impl Into<String>) -> Self {
+        Self::with(line, ExitKind::Runtime)
+    }
+
+    fn with(line: impl Into<String>, kind: ExitKind) -> Self {
+        Self { line: Some(line.into()), hint: None, code: kind.code() }
+    }
+
+    /// Nothing more to say.
+    pub(crate) fn quiet(code: u8) -> Self {
+        Self { line: None, hint: None, code }
+    }
+
+    /// With a hint on the second line.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// With another exit code.
+    pub(crate) fn code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// The code to exit with.
+    pub(crate) fn exit_code(&self) -> u8 {
+        self.code
+    }
+
+    /// The line, for callers that word it themselves.
+    pub(crate) fn line(&self) -> Option<&str> {
+        self.line.as_deref()
+    }
+
+    /// What is printed.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        if let Some(line) = &self.line {
+            text.push_str(&format!("rcnt: {line}\n"));
+        }
+        if let Some(hint) = &self.hint {
+            text.push_str(&format!("hint: {hint}\n"));
+        }
+        text
+    }
+
+    /// Prints it to stderr; nothing sensible can be done when that is gone.
+    pub(crate) fn print(&self) {
+        let _ = io::stderr().write_all(self.text().as_bytes());
+    }
+}
+
+/// Writing to stdout failed. A reader that went away (`rcnt ps | head -1`) has
+/// seen enough: that ends the command quietly.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::quiet(0),
+            _ => Self::general(format!("cannot write the output: {}", reason(&error))),
+        }
+    }
+}
+
+/// The kernel's words without Rust's "(os error 2)", lower-case as docker's.
+pub(crate) fn reason(error: &io::Error) -> String {
+    let text = chain(error);
+    match (error.raw_os_error(), text.find(" (os error")) {
+        (Some(_), Some(end)) => text[..end].to_lowercase(),
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_one_line_and_perhaps_a_hint() {
+        let failure = Failure::runtime("no such image: x").hint("pull it");
+        assert_eq!(failure.text(), "rcnt: no such image: x\nhint: pull it\n");
+        assert_eq!(failure.exit_code(), 125);
+        assert_eq!(Failure::quiet(3).text(), "");
+    }
+
+    #[test]
+    fn a_reader_gone_is_no_error() {
+        let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!((failure.text().as_str(), failure.exit_code()), ("", 0));
+        let full = Failure::from(io::Error::from_raw_os_error(28));
+        assert_eq!(full.text(), "rcnt: cannot write the output: no space left on device\n");
+    }
+}
