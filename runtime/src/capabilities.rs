@@ -191,3 +191,105 @@ fn bounding_of(status: &str) -> Option<u64> {
     let hex = status.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
     u64::from_str_radix(hex.trim(), 16).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const EVERY: u64 = (1 << NAMES.len()) - 1;
+
+    fn plan(add: &[&str], drop: &[&str]) -> Result<Vec<&'static str>, CapabilityError> {
+        let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
+        let request = CapabilityRequest { add: own(add), drop: own(drop), privileged: false };
+        request.plan(EVERY).map(|sets| names(sets.bounding))
+    }
+
+    #[test]
+    fn names_are_known_in_any_spelling() {
+        for spelling in ["CAP_NET_ADMIN", "NET_ADMIN", "net_admin", "cap_Net_Admin"] {
+            assert_eq!(parse(spelling), Some(1 << 12), "{spelling}");
+        }
+        for bad in ["", "CAP_", "CAP_CAP_KILL", "NET ADMIN", "ALL", "NET_ADMIN "] {
+            assert_eq!(parse(bad), None, "{bad:?}");
+        }
+        assert_eq!(parse("CHECKPOINT_RESTORE"), Some(1 << 40));
+    }
+
+    #[test]
+    fn the_default_is_dockers() {
+        // What docker's containers show in /proc/self/status.
+        assert_eq!(default_set(), 0x0000_0000_a804_25fb);
+        assert_eq!(plan(&[], &[]).unwrap().len(), 14);
+    }
+
+    #[test]
+    fn lists_combine_as_in_docker() {
+        assert_eq!(plan(&["SYS_ADMIN"], &[]).unwrap().len(), 15);
+        assert_eq!(plan(&[], &["CHOWN", "kill"]).unwrap().len(), 12);
+        assert_eq!(plan(&["SYS_TIME", "KILL"], &["ALL"]).unwrap(), ["CAP_KILL", "CAP_SYS_TIME"]);
+        assert_eq!(plan(&[], &["all"]).unwrap().len(), 0);
+        assert_eq!(plan(&["ALL"], &["SYS_ADMIN"]).unwrap().len(), 40);
+        // In both lists: added, unless everything is.
+        assert!(plan(&["CHOWN"], &["CHOWN"]).unwrap().contains(&"CAP_CHOWN"));
+        assert_eq!(plan(&["ALL"], &["ALL"]).unwrap().len(), 41);
+    }
+
+    #[test]
+    fn unknown_names_get_dockers_words() {
+        assert_eq!(
+            plan(&["foo"], &[]).unwrap_err().to_string(),
+            "invalid CapAdd: unknown capability: \"CAP_FOO\""
+        );
+        assert!(plan(&[], &["CAP_BAR"]).unwrap_err().to_string().contains("CapDrop"));
+    }
+
+    #[test]
+    fn defaults_shrink_to_what_the_caller_has_and_wishes_do_not() {
+        let held = EVERY & !parse("SYS_RESOURCE").unwrap() & !parse("MKNOD").unwrap();
+        let with = |add: &[&str], privileged| {
+            let add = add.iter().map(|s| (*s).to_owned()).collect();
+            CapabilityRequest { add, drop: vec![], privileged }.plan(held)
+        };
+        assert_eq!(with(&[], false).unwrap().bounding, default_set() & held);
+        assert_eq!(with(&["ALL"], false).unwrap().bounding, held);
+        assert_eq!(with(&[], true).unwrap().bounding, held);
+        let error = with(&["SYS_RESOURCE"], false).unwrap_err();
+        assert_eq!(error, CapabilityError::NotHeld("CAP_SYS_RESOURCE"));
+    }
+
+    #[test]
+    fn the_callers_own_set_is_read() {
+        let status = "Name:\tx\nCapEff:\t0000000000000000\nCapBnd:\t000001fffeffffff\n";
+        assert_eq!(bounding_of(status), Some(0x01ff_feff_ffff));
+        assert_eq!(bounding_of("CapBnd:\tzz\n"), None);
+        assert!(caller_bounding().is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_gets_more_than_the_caller_has(
+            add in prop::collection::vec(0usize..42, 0..5),
+            drop in prop::collection::vec(0usize..42, 0..5),
+            privileged in any::<bool>(), held in any::<u64>(),
+        ) {
+            let name = |at: &usize| NAMES.get(*at).copied().unwrap_or("ALL").to_owned();
+            let request = CapabilityRequest {
+                add: add.iter().map(name).collect(),
+                drop: drop.iter().map(name).collect(),
+                privileged,
+            };
+            if let Ok(sets) = request.plan(held) {
+                prop_assert_eq!(sets.bounding & !held, 0);
+                prop_assert_eq!((sets.inheritable, sets.ambient), (0, 0));
+                prop_assert_eq!(sets.effective, sets.bounding);
+            }
+        }
+
+        #[test]
+        fn names_and_bits_are_each_others_inverse(set in 0u64..1 << 41) {
+            let back = names(set).iter().filter_map(|name| parse(name)).fold(0, |s, b| s | b);
+            prop_assert_eq!(back, set);
+        }
+    }
+}
