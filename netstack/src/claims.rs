@@ -4,8 +4,8 @@
 //! (`exec-root/claims.lock`); given back on drop unless kept. A port is held
 //! twice over: by a claim file, which names the holder and lasts until
 //! [`release`], and by a socket that is really bound, which keeps every other
-//! program of the host off it for as long as the supervisor lives. The socket
-//! does not listen: what our rules do not redirect is refused, not swallowed.
+//! program of the host off it for as long as the supervisor lives. TCP sockets do not
+//! listen: a connection that our rules do not redirect is refused, not left waiting.
 //!
 //! ```text
 //! exec-root/claims.lock                      flock, held while taking or removing

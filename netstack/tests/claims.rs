@@ -1,7 +1,7 @@
 //! Claims against a real kernel. Each test runs in a network namespace of its
 //! own: it starts itself again below unshare(1), so that ports bound here are
 //! nobody else's and the machine's own network is never touched.
-#![allow(clippy::disallowed_methods, missing_docs)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};

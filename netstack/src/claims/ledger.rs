@@ -48,7 +48,11 @@ impl Entry {
 /// Start time of process `pid` in clock ticks since boot, field 22 of `/proc/<pid>/stat`
 /// (`proc_pid_stat(5)`).
 fn start_time(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    use std::io::Read;
+    // One read: 52 numbers and a name of 15 bytes are far less than this.
+    let mut buffer = [0; 2048];
+    let length = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut buffer).ok()?;
+    let stat = String::from_utf8_lossy(buffer.get(..length)?);
     // The command name may hold anything, spaces and parentheses too: count from its end.
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_ascii_whitespace().nth(19)?.parse().ok()
@@ -76,15 +80,20 @@ impl Record {
             start: start_time(pid).unwrap_or(0),
         };
         let record = Self { path: exec_root.join(format!("{TEMPORARY}{pid}.{nth}")) };
-        // Left by a process of the same number that was killed: nobody else writes this name.
-        remove_if_exists(&record.path)?;
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&record.path)?;
+        let mut file = match record.create() {
+            // Left by a process of the same number that was killed: nobody else writes this name.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                remove_if_exists(&record.path)?;
+                record.create()?
+            }
+            created => created?,
+        };
         file.write_all(&serde_json::to_vec(&entry)?)?;
         Ok(record)
+    }
+
+    fn create(&self) -> io::Result<std::fs::File> {
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path)
     }
 
     /// Gives this record one more name; `false` when the name is taken.
@@ -103,7 +112,7 @@ impl Record {
         }
     }
 
-    /// Takes back a name that [`Self::claim`] gave; the claims lock is still held.
+    /// Takes back a name that [`Self::claim`] just gave, under the same lock.
     pub(crate) fn give_back(&self, path: &Path) -> io::Result<()> {
         remove_if_exists(path)
     }
