@@ -1,20 +1,36 @@
-//! One more process in a running container.
+//! One more process in a running container: born into its pid namespace and v2
+//! cgroup, it enters everything else by the pidfd of the container's first
+//! process and then goes the same way to exec as that one went.
+//!
+//! Nothing of the container runs on the host's side, and until exec the child
+//! is non-dumpable: the container can neither trace it nor open what it holds
+//! (CVE-2016-9962, CVE-2019-5736).
 
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
-use rcnt_base::report::{ExitKind, StartError};
-use rustix::process::Pid;
+use rcnt_base::report::StartError;
+use rcnt_base::sys::child::{Cloned, clone3};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{DumpableBehavior, Pid, PidfdFlags, pidfd_open, set_dumpable_behavior};
+use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 
+use crate::cgroup::{self, JoinHandles};
+use crate::channel::{self, ChildEnd};
+use crate::init::{
+    Doing, InitError, Launch, Links, Parentage, Root, Stage, Streams, become_command, open_cwd,
+    run_child,
+};
 use crate::plan::ProcessPlan;
-use crate::spawn::ChildIo;
+use crate::spawn::{ChildIo, in_pid_namespace};
 
 /// The container to enter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecTarget {
     /// Its first process, as the caller sees it.
     pub init_pid: Pid,
-    /// [`crate::plan::CgroupPlan::path`] of the container.
+    /// [`crate::plan::CgroupPlan::path`] of the container; empty when it has none.
     pub cgroup_path: PathBuf,
 }
 
@@ -30,16 +46,104 @@ pub struct Running {
 }
 
 /// Starts `process` inside `target`; returns once it runs. The caller must be
-/// single-threaded.
+/// single-threaded; it becomes non-dumpable.
+///
+/// The process does not die with the caller, but with the container. Its
+/// working directory must exist.
 ///
 /// # Errors
-/// What went wrong, with docker's exit code for it.
+/// What went wrong, with docker's exit code for it. Nothing is left behind.
 pub fn exec(
     target: &ExecTarget,
     process: &ProcessPlan,
     io: ChildIo,
 ) -> Result<Running, StartError> {
-    let _ = (target, process, io);
-    let error = std::io::Error::from(rustix::io::Errno::NOSYS);
-    Err(StartError::new("exec", ExitKind::Runtime, &error))
+    let fail = |error: InitError| error.into_start_error("exec");
+    let init = pidfd_open(target.init_pid, PidfdFlags::empty())
+        .doing("find the container's first process")
+        .map_err(fail)?;
+    let handles = join_handles(&target.cgroup_path).map_err(fail)?;
+    let (parent_end, child_end) = channel::pair().doing("make a channel").map_err(fail)?;
+    let cloned = in_pid_namespace(init.as_fd(), || {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+        clone3(UnshareFlags::empty(), handles.as_ref().and_then(JoinHandles::clone_into_fd))
+    });
+    match cloned.doing("start a process in the container").map_err(fail)? {
+        Cloned::Parent { pid, pidfd } => {
+            // Ours would hide the child's end of file.
+            drop(child_end);
+            match parent_end.wait() {
+                Ok(terminal) => Ok(Running { pid, pidfd, terminal }),
+                Err(error) => {
+                    let _ =
+                        rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+                    Err(error)
+                }
+            }
+        }
+        Cloned::Child => {
+            drop(parent_end);
+            run_child(&child_end, |stage| {
+                let birth = ExecBirth { init: &init, handles: handles.as_ref(), process, io };
+                start(birth, &child_end, stage)
+            })
+        }
+    }
+}
+
+fn join_handles(path: &Path) -> Result<Option<JoinHandles>, InitError> {
+    if path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let layout = cgroup::layout().map_err(std::io::Error::other).doing("find the cgroups")?;
+    Ok(Some(cgroup::open(&layout, path)?))
+}
+
+struct ExecBirth<'a> {
+    init: &'a OwnedFd,
+    handles: Option<&'a JoinHandles>,
+    process: &'a ProcessPlan,
+    io: ChildIo,
+}
+
+fn start(
+    birth: ExecBirth<'_>,
+    channel: &ChildEnd,
+    stage: &mut Stage,
+) -> Result<Infallible, InitError> {
+    let ExecBirth { init, handles, process, io } = birth;
+    *stage = "cgroup";
+    if let Some(handles) = handles {
+        handles.join_self()?;
+    }
+
+    *stage = "namespaces";
+    // All at once and last the way back: afterwards "/" is the container's.
+    let all = ThreadNameSpaceType::CONTROL_GROUP
+        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+        | ThreadNameSpaceType::MOUNT
+        | ThreadNameSpaceType::NETWORK
+        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME;
+    move_into_thread_name_spaces(init.as_fd(), all).doing("enter the container's namespaces")?;
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let root = Root::new(root.doing("open the container's root")?);
+
+    *stage = "terminal";
+    let devpts = match &io {
+        ChildIo::Terminal { .. } => {
+            let path = Path::new("/dev/pts");
+            Some(root.find(path, Links::Refuse).on("open", path)?)
+        }
+        ChildIo::Pipes { .. } => None,
+    };
+    let streams = Streams::open(io, devpts.as_ref())?;
+    let cwd = open_cwd(&root, &process.cwd)?;
+    let launch = Launch {
+        process,
+        root: &root,
+        cwd: &cwd,
+        streams: &streams,
+        parentage: Parentage::Further,
+    };
+    become_command(&launch, channel, stage)
 }

@@ -13,7 +13,9 @@
 
 pub mod capabilities;
 pub mod cgroup;
+mod channel;
 pub mod exec;
+mod init;
 pub mod plan;
 pub mod seccomp;
 pub mod security;

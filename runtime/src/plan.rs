@@ -126,8 +126,8 @@ pub struct MountPlan {
     pub kind: MountKind,
     /// Attributes of the mount.
     pub attributes: MountAttributes,
-    /// A fresh named volume: what the image has at `destination` is copied into
-    /// the (empty) bind source first. No effect when the source is not empty.
+    /// A fresh named volume (or podman's `tmpcopyup`): what the image has at
+    /// `destination` is copied in first. No effect when it is not empty.
     pub copy_up: bool,
 }
 
@@ -137,8 +137,7 @@ pub struct MountPlan {
 pub enum MountKind {
     /// procfs of the container's pid namespace; only at `/proc`.
     Proc,
-    /// sysfs of the container's network namespace; only at `/sys`. Where the
-    /// network namespace is the host's, the host's `/sys` is bound read-only.
+    /// sysfs of the container's network namespace; only at `/sys`.
     Sysfs,
     /// A fresh tmpfs.
     Tmpfs {
@@ -152,9 +151,6 @@ pub enum MountKind {
         gid: Option<u32>,
         /// Most inodes.
         inodes: Option<u64>,
-        /// Copy what the image has at the destination into it (podman's
-        /// `tmpcopyup`; docker does not).
-        copy_up: bool,
     },
     /// A new devpts instance, `ptmxmode=0666,mode=0620,gid=5`.
     Devpts,
@@ -198,7 +194,7 @@ pub struct MountAttributes {
 /// `/dev`: nodes, symlinks and the console.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DevicesPlan {
-    /// Nodes made with mknod(2), or bound from the host where that is not allowed.
+    /// Nodes made with mknod(2).
     pub nodes: Vec<DeviceNode>,
     /// Link path → target, `/dev/fd` → `/proc/self/fd`.
     pub symlinks: BTreeMap<PathBuf, PathBuf>,

@@ -30,8 +30,9 @@ pub enum Cloned {
 /// "not single-threaded" or the kernel's reason.
 pub fn clone3(namespaces: UnshareFlags, into_cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
     // A task directory has one link more than its two own for each thread:
-    // cheaper to ask for than a listing.
-    let threads = std::fs::metadata("/proc/self/task")?.nlink().saturating_sub(2);
+    // cheaper to ask for than a listing. A container may have no procfs to ask;
+    // there, this is a child of an earlier clone3 and has one thread.
+    let threads = std::fs::metadata("/proc/self/task").map_or(1, |m| m.nlink().saturating_sub(2));
     if threads != 1 {
         return Err(io::Error::other(format!("clone with {threads} threads running")));
     }

@@ -1,0 +1,189 @@
+//! The one socket between whoever starts a command and the child that becomes it:
+//!
+//! ```text
+//! parent ── 'g' ─────────────────▶ child     go: what is outside is ready
+//! parent ◀─ 'x' (+ pty master) ─── child     everything is done but execve
+//! parent ◀─ 'e' + JSON ─────────── child     it could not be done
+//! parent ◀─ end of file ────────── child     after 'x': running; before: it died
+//! ```
+//!
+//! Both ends are close-on-exec, so a successful execve(2) ends the talk by itself.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rcnt_base::report::{ExitKind, StartError};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+
+const GO: u8 = b'g';
+const EXECUTING: u8 = b'x';
+const FAILED: u8 = b'e';
+/// No report is longer; a seqpacket socket keeps messages whole.
+const LARGEST: usize = 32 * 1024;
+
+/// Makes a channel: the parent's end and the child's.
+pub(crate) fn pair() -> io::Result<(ParentEnd, ChildEnd)> {
+    let (parent, child) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    Ok((ParentEnd(parent), ChildEnd(child)))
+}
+
+/// Held by the process that starts.
+#[derive(Debug)]
+pub(crate) struct ParentEnd(OwnedFd);
+
+/// Held by the process being started.
+#[derive(Debug)]
+pub(crate) struct ChildEnd(OwnedFd);
+
+impl ParentEnd {
+    /// Tells the child to go on.
+    pub(crate) fn go(&self) -> io::Result<()> {
+        sendmsg(
+            &self.0,
+            &[IoSlice::new(&[GO])],
+            &mut SendAncillaryBuffer::default(),
+            // A dead child is an error to return, not a signal.
+            SendFlags::NOSIGNAL,
+        )?;
+        Ok(())
+    }
+
+    /// Blocks until the child executes or fails; the terminal, if it made one.
+    pub(crate) fn wait(&self) -> Result<Option<OwnedFd>, StartError> {
+        let broken = |error: io::Error| StartError::new("start", ExitKind::Runtime, &error);
+        let (first, terminal) = self.receive().map_err(broken)?;
+        match first.split_first() {
+            Some((&EXECUTING, _)) => {}
+            Some((&FAILED, json)) => return Err(report(json)),
+            _ => {
+                let died = io::Error::other("the container's first process died during set-up");
+                return Err(broken(died));
+            }
+        }
+        let (second, _) = self.receive().map_err(broken)?;
+        match second.split_first() {
+            None => Ok(terminal),
+            Some((_, json)) => Err(report(json)),
+        }
+    }
+
+    fn receive(&self) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
+        let mut bytes = vec![0; LARGEST];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = retry_on_intr(|| {
+            recvmsg(
+                &self.0,
+                &mut [IoSliceMut::new(&mut bytes)],
+                &mut control,
+                RecvFlags::CMSG_CLOEXEC,
+            )
+        });
+        let got = match received {
+            // A peer that died with our "go" unread: the same as its end of file.
+            Err(Errno::CONNRESET) => 0,
+            other => other?.bytes,
+        };
+        bytes.truncate(got);
+        let fds = control.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        });
+        Ok((bytes, fds.flatten().next()))
+    }
+}
+
+fn report(json: &[u8]) -> StartError {
+    serde_json::from_slice(json)
+        .unwrap_or_else(|error| StartError::new("start", ExitKind::Runtime, &error))
+}
+
+impl AsFd for ParentEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl ChildEnd {
+    /// Blocks until the parent says "go"; `false` when the parent is gone.
+    pub(crate) fn wait_go(&self) -> io::Result<bool> {
+        let mut byte = [0u8; 1];
+        let got = retry_on_intr(|| rustix::io::read(&self.0, &mut byte[..]))?;
+        Ok(got == 1 && byte == [GO])
+    }
+
+    /// Says that only execve(2) is left to do, and hands over the pty's master.
+    pub(crate) fn executing(&self, terminal: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fds: Vec<BorrowedFd<'_>> = terminal.into_iter().collect();
+        if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+            return Err(io::Error::other("no room for one descriptor"));
+        }
+        sendmsg(&self.0, &[IoSlice::new(&[EXECUTING])], &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// Reports why not. Nothing can be done when even that does not work.
+    ///
+    /// By write(2): a seccomp filter that is loaded by now lets that pass more
+    /// often than anything else.
+    pub(crate) fn failed(&self, error: &StartError) {
+        let mut error = error.clone();
+        let mut end = error.message.len().min(LARGEST / 8);
+        while !error.message.is_char_boundary(end) {
+            end -= 1;
+        }
+        error.message.truncate(end);
+        let mut bytes = vec![FAILED];
+        if serde_json::to_writer(&mut bytes, &error).is_ok() {
+            let _ = rustix::io::write(&self.0, &bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_before_the_last_step_means_death() {
+        let (parent, child) = pair().unwrap();
+        drop(child);
+        assert!(parent.wait().unwrap_err().message.contains("died"));
+    }
+
+    #[test]
+    fn a_descriptor_and_the_end_of_file_mean_started() {
+        let (parent, child) = pair().unwrap();
+        parent.go().unwrap();
+        assert!(child.wait_go().unwrap());
+        child.executing(Some(std::io::stdin().as_fd())).unwrap();
+        drop(child);
+        assert!(parent.wait().unwrap().is_some());
+    }
+
+    #[test]
+    fn a_failure_after_the_last_step_is_still_heard() {
+        let (parent, child) = pair().unwrap();
+        child.executing(None).unwrap();
+        let huge = "é\u{1}".repeat(100_000);
+        let sent = StartError { stage: "exec".into(), message: huge, kind: ExitKind::NotFound };
+        child.failed(&sent);
+        drop(child);
+        assert_eq!(parent.wait().unwrap_err().kind, ExitKind::NotFound);
+    }
+
+    #[test]
+    fn a_parent_that_is_gone_is_noticed() {
+        let (parent, child) = pair().unwrap();
+        drop(parent);
+        assert!(!child.wait_go().unwrap());
+    }
+}

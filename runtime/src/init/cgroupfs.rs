@@ -1,0 +1,113 @@
+//! `/sys/fs/cgroup` as the container sees it: its own cgroup as the root, laid
+//! out as on the host. Clones of the host's mounts, cut at the container's
+//! cgroup, serve v1, hybrid and v2 alike; inside a cgroup namespace they show
+//! "/" as their root, like a mount made there would.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rcnt_base::sys::mount::{Attributes, set_attributes};
+use rustix::fs::{Mode, OFlags, mkdirat, openat, symlinkat};
+use rustix::mount::{MountAttrFlags, MountPropagationFlags};
+
+use super::error::{Doing, InitError};
+use super::fsapi::{Setting, attach, attribute_flags, clone_path, filesystem};
+use crate::cgroup::Layout;
+use crate::plan::{MountAttributes, MountKind, MountPlan};
+
+/// One hierarchy, cloned from the host.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// Its directory under `/sys/fs/cgroup`: "memory", "cpu,cpuacct", "unified".
+    name: String,
+    /// Controllers that are reached through symlinks because they share it.
+    aliases: Vec<String>,
+    tree: OwnedFd,
+}
+
+/// The hierarchies to show.
+#[derive(Debug)]
+pub(crate) enum View {
+    /// The plan shows none.
+    None,
+    /// A v2 tree right at the destination.
+    Unified(OwnedFd),
+    /// A tmpfs with a directory for each.
+    Many(Vec<Part>),
+}
+
+/// Clones what `mounts` will need, while the host's paths can still be named.
+pub(crate) fn open_view(
+    mounts: &[MountPlan],
+    layout: &Layout,
+    cgroup: &Path,
+) -> Result<View, InitError> {
+    if !mounts.iter().any(|m| m.kind == MountKind::Cgroup) {
+        return Ok(View::None);
+    }
+    let open = |mountpoint: &Path| {
+        let dir = mountpoint.join(cgroup);
+        clone_path(&dir, false).on("open cgroup", &dir)
+    };
+    if let (Some(unified), true) = (&layout.unified, layout.v1.is_empty()) {
+        return Ok(View::Unified(open(unified)?));
+    }
+    let mut parts = Vec::new();
+    for hierarchy in &layout.v1 {
+        let controllers: Vec<String> = hierarchy.controllers.iter().cloned().collect();
+        let tree = open(&hierarchy.mountpoint)?;
+        parts.push(part(&hierarchy.mountpoint, controllers, tree));
+    }
+    if let Some(unified) = &layout.unified {
+        parts.push(part(unified, Vec::new(), open(unified)?));
+    }
+    Ok(View::Many(parts))
+}
+
+/// Names a hierarchy as the host does.
+fn part(mountpoint: &Path, controllers: Vec<String>, tree: OwnedFd) -> Part {
+    let name = mountpoint.file_name().unwrap_or(OsStr::new("cgroup"));
+    let name = name.to_string_lossy().into_owned();
+    let shared = controllers.len() > 1;
+    let aliases = controllers.into_iter().filter(|c| shared && *c != name).collect();
+    Part { name, aliases, tree }
+}
+
+/// Mounts `view` on `target`. Every mount gets `attributes`.
+pub(crate) fn mount(
+    view: &View,
+    target: &OwnedFd,
+    destination: &Path,
+    attributes: MountAttributes,
+) -> Result<(), InitError> {
+    let change = Attributes {
+        set: attribute_flags(attributes),
+        propagation: MountPropagationFlags::PRIVATE,
+        ..Attributes::default()
+    };
+    match view {
+        View::None => Ok(()),
+        View::Unified(tree) => {
+            set_attributes(tree, &change).on("set the attributes of", destination)?;
+            attach(tree, target).on("mount the cgroup on", destination)
+        }
+        View::Many(parts) => many(parts, target, &change).on("mount the cgroups on", destination),
+    }
+}
+
+fn many(parts: &[Part], target: &OwnedFd, change: &Attributes) -> std::io::Result<()> {
+    let flags = change.set.difference(MountAttrFlags::MOUNT_ATTR_RDONLY);
+    let tmpfs = filesystem("tmpfs", "tmpfs", &[Setting::Value("mode", "755")], flags)?;
+    attach(&tmpfs, target)?;
+    for Part { name, aliases, tree } in parts {
+        mkdirat(&tmpfs, name.as_str(), Mode::from_raw_mode(0o755))?;
+        for alias in aliases {
+            symlinkat(name.as_str(), &tmpfs, alias.as_str())?;
+        }
+        set_attributes(tree, change)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        attach(tree, openat(&tmpfs, name.as_str(), flags, Mode::empty())?)?;
+    }
+    set_attributes(&tmpfs, &Attributes { set: change.set, ..Attributes::default() })
+}

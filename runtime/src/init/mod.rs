@@ -1,0 +1,308 @@
+//! The container's first process, from clone to exec: one straight list of
+//! steps ([`set_up`], [`become_command`]), each in a file of its own. Any error
+//! ends it and is reported to the parent.
+//!
+//! ```text
+//! supervised ─ cgroup ─ namespaces ─ sources opened ─ pivot ─ mounts ─ devices ─ terminal
+//!   ─ names ─ masked, read-only ─ [go] ─ inside ─ sysctls ─ user, rights, filter ─ exec
+//! ```
+//!
+//! From the pivot on nothing of the host can be named any more.
+
+mod cgroupfs;
+mod command;
+mod copy_up;
+mod devices;
+mod error;
+mod fsapi;
+mod identity;
+mod mounts;
+mod paths;
+mod procfs;
+mod reaper;
+mod root;
+mod rootfs;
+mod terminal;
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rcnt_base::report::StartError;
+use rcnt_base::sys::child::{self, Cloned, Rest, exit_now};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Signal;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
+
+use crate::cgroup::{JoinHandles, Layout};
+use crate::channel::ChildEnd;
+use crate::plan::{CapabilitySets, ContainerPlan, NamespaceKind, ProcessPlan};
+use crate::spawn::ChildIo;
+use command::Command;
+pub(crate) use error::{Doing, InitError};
+use procfs::Procfs;
+pub(crate) use root::{Links, Root};
+pub(crate) use terminal::Streams;
+
+/// Everything the child inherits from [`crate::spawn::spawn`].
+pub(crate) struct Birth<'a> {
+    pub(crate) plan: &'a ContainerPlan,
+    pub(crate) io: ChildIo,
+    pub(crate) layout: &'a Layout,
+    pub(crate) cgroup: Option<&'a JoinHandles>,
+    /// Namespaces to enter, pid excepted, in which the child is born.
+    pub(crate) joins: Vec<(NamespaceKind, OwnedFd)>,
+    pub(crate) inside: &'a mut dyn FnMut() -> Result<(), StartError>,
+}
+
+/// The name of the step under way, for the report.
+pub(crate) type Stage = &'static str;
+
+/// Whatever happens, a clone never returns into its parent's code.
+struct NoReturn;
+
+impl Drop for NoReturn {
+    fn drop(&mut self) {
+        exit_now(rcnt_base::report::ExitKind::Runtime.code());
+    }
+}
+
+/// Runs `steps` as a cloned child: reports what fails through `channel` and
+/// exits with its code.
+pub(crate) fn run_child(
+    channel: &ChildEnd,
+    steps: impl FnOnce(&mut Stage) -> Result<Infallible, InitError>,
+) -> ! {
+    let _guard = NoReturn;
+    let mut stage = "start";
+    let Err(error) = steps(&mut stage);
+    let error = error.into_start_error(stage);
+    channel.failed(&error);
+    exit_now(error.kind.code())
+}
+
+/// The list of steps of a container's first process.
+pub(crate) fn start(
+    birth: Birth<'_>,
+    channel: &ChildEnd,
+    stage: &mut Stage,
+) -> Result<Infallible, InitError> {
+    let Birth { plan, io, layout, cgroup, joins, inside } = birth;
+    *stage = "supervise";
+    die_with_parent()?;
+    rustix::process::umask(Mode::empty());
+
+    *stage = "cgroup";
+    if let Some(handles) = cgroup {
+        handles.join_self()?;
+    }
+
+    *stage = "namespaces";
+    join(&joins)?;
+    if plan.namespaces.new.contains(&NamespaceKind::Cgroup) {
+        // Only now: its root is the cgroup one is in when making it.
+        child::unshare_namespaces(UnshareFlags::NEWCGROUP).doing("make a cgroup namespace")?;
+    }
+    identity::leave_keyring()?;
+
+    *stage = "rootfs";
+    let sources = mounts::open_sources(&plan.mounts)?;
+    let cgroups = cgroupfs::open_view(&plan.mounts, layout, &plan.cgroup.path)?;
+    rootfs::make_private()?;
+    let root = rootfs::enter(&plan.rootfs)?;
+
+    *stage = "mounts";
+    let devpts = mounts::apply(&root, &plan.mounts, sources, &cgroups)?;
+    devices::apply(&root, &plan.devices)?;
+    let streams = Streams::open(io, devpts.as_ref())?;
+    terminal::bind_console(&root, &streams)?;
+    let cwd = root.ensure_dir(&plan.process.cwd, Links::Follow);
+    let cwd = cwd.map_err(|source| InitError::Cwd { path: plan.process.cwd.clone(), source })?;
+    paths::mask(&root, &plan.masked_paths)?;
+    paths::make_readonly(&root, &plan.readonly_paths)?;
+    if plan.rootfs.readonly {
+        rootfs::make_readonly(&root)?;
+    }
+
+    *stage = "hostname";
+    set_names(plan)?;
+
+    *stage = "network";
+    if !channel.wait_go().doing("wait for the network")? {
+        // Whoever started us is gone: there is nobody to report to.
+        exit_now(rcnt_base::report::ExitKind::Runtime.code());
+    }
+    inside()?;
+
+    *stage = "sysctl";
+    if !plan.sysctls.is_empty() {
+        procfs::set_sysctls(&Procfs::new()?, &plan.sysctls)?;
+    }
+
+    let launch = Launch {
+        process: &plan.process,
+        root: &root,
+        cwd: &cwd,
+        streams: &streams,
+        parentage: Parentage::First { use_init: plan.use_init },
+    };
+    become_command(&launch, channel, stage)
+}
+
+fn die_with_parent() -> Result<(), InitError> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .doing("tie the container to its supervisor")
+}
+
+fn join(joins: &[(NamespaceKind, OwnedFd)]) -> Result<(), InitError> {
+    for (kind, fd) in joins {
+        let expected = match kind {
+            NamespaceKind::Cgroup => LinkNameSpaceType::ControlGroup,
+            NamespaceKind::Ipc => LinkNameSpaceType::InterProcessCommunication,
+            NamespaceKind::Mount => LinkNameSpaceType::Mount,
+            NamespaceKind::Network => LinkNameSpaceType::Network,
+            NamespaceKind::Pid => LinkNameSpaceType::ProcessID,
+            NamespaceKind::Uts => LinkNameSpaceType::HostNameAndNISDomainName,
+        };
+        rustix::thread::move_into_link_name_space(fd.as_fd(), Some(expected))
+            .doing(format!("join the {kind:?} namespace"))?;
+    }
+    Ok(())
+}
+
+fn set_names(plan: &ContainerPlan) -> Result<(), InitError> {
+    if let Some(name) = &plan.hostname {
+        rustix::system::sethostname(name.as_bytes())
+            .doing(format!("set the hostname to {name:?}"))?;
+    }
+    if let Some(name) = &plan.domainname {
+        rustix::system::setdomainname(name.as_bytes())
+            .doing(format!("set the domain name to {name:?}"))?;
+    }
+    Ok(())
+}
+
+/// Whose child the command is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parentage {
+    /// The container's first process: dies with its supervisor.
+    First {
+        /// As a child of an init of ours.
+        use_init: bool,
+    },
+    /// A further process of a running container.
+    Further,
+}
+
+/// What is left to do once the surroundings are complete.
+pub(crate) struct Launch<'a> {
+    pub(crate) process: &'a ProcessPlan,
+    pub(crate) root: &'a Root,
+    pub(crate) cwd: &'a OwnedFd,
+    pub(crate) streams: &'a Streams,
+    pub(crate) parentage: Parentage,
+}
+
+/// From a privileged process inside to the command: user, limits, rights, filter, exec.
+pub(crate) fn become_command(
+    launch: &Launch<'_>,
+    channel: &ChildEnd,
+    stage: &mut Stage,
+) -> Result<Infallible, InitError> {
+    let Launch { process, root, cwd, streams, parentage } = launch;
+    *stage = "user";
+    let user = identity::look_up(root, process)?;
+    let sets = identity::sets_for(process, &user);
+
+    *stage = "process";
+    let use_init = *parentage == Parentage::First { use_init: true };
+    if use_init || process.oom_score_adj.is_some() {
+        privileged_writes(process, use_init)?;
+    }
+    streams.install(user.uid).doing("set up the standard streams")?;
+    enter_cwd(cwd, &process.cwd)?;
+    rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(0o022)));
+    child::inherit_only(2, Rest::CloseOnExec).doing("close inherited descriptors")?;
+    identity::set_limits(&process.rlimits)?;
+
+    *stage = "rights";
+    identity::assume(&user, sets)?;
+    if process.no_new_privileges {
+        rustix::thread::set_no_new_privs(true).doing("set no_new_privs")?;
+    }
+    if matches!(parentage, Parentage::First { .. }) {
+        // A change of user clears it (prctl(2)).
+        die_with_parent()?;
+    }
+
+    *stage = "exec";
+    let command = Command::find(&process.args, &process.env, &user.home)?;
+    if use_init {
+        reaper::hold_signals()?;
+        // No namespaces: a plain fork.
+        if let Cloned::Parent { pid, pidfd } =
+            child::clone3(UnshareFlags::empty(), None).doing("start the command")?
+        {
+            // Closed with everything else, not by its owner.
+            std::mem::forget(pidfd);
+            exit_now(be_init(pid, process, sets));
+        }
+        reaper::lead_foreground(streams.master.is_some())?;
+    }
+    child::reset_signals().doing("reset signals")?;
+    channel.executing(streams.master.as_ref().map(AsFd::as_fd)).doing("report to the parent")?;
+    confine(process, sets)?;
+    Err(command.execute().into())
+}
+
+/// What needs procfs and rights that are about to go.
+fn privileged_writes(process: &ProcessPlan, use_init: bool) -> Result<(), InitError> {
+    let procfs = Procfs::new()?;
+    if let Some(score) = process.oom_score_adj {
+        let path = format!("{}/oom_score_adj", rustix::process::getpid());
+        procfs.write(&path, &score.to_string()).doing(format!("set oom_score_adj to {score}"))?;
+    }
+    if use_init { reaper::forget_host(&procfs) } else { Ok(()) }
+}
+
+/// Enters the working directory and makes sure that it is one of the
+/// container's (CVE-2024-21626): the kernel answers a path that does not start
+/// with a slash when it cannot be reached from the root.
+fn enter_cwd(cwd: &OwnedFd, path: &Path) -> Result<(), InitError> {
+    let entered = rustix::process::fchdir(cwd).map_err(std::io::Error::from).and_then(|()| {
+        let seen = rustix::process::getcwd(Vec::new())?;
+        let inside = seen.as_bytes().first() == Some(&b'/');
+        if inside { Ok(()) } else { Err(std::io::Error::other("it is outside of the container")) }
+    });
+    entered.map_err(|source| InitError::Cwd { path: path.to_owned(), source })
+}
+
+/// The filter and the final capability sets. Loading the filter needs either
+/// no_new_privs, then it comes last, or CAP_SYS_ADMIN, then only capset(2) and
+/// execve(2) have to pass it.
+fn confine(process: &ProcessPlan, sets: CapabilitySets) -> Result<(), InitError> {
+    if process.no_new_privileges {
+        identity::finish(sets)?;
+    }
+    if let Some(program) = &process.seccomp {
+        crate::seccomp::install(program).doing("load the seccomp filter")?;
+    }
+    if process.no_new_privileges { Ok(()) } else { identity::finish(sets) }
+}
+
+/// The rest of pid 1's life under `--init`; its exit code.
+fn be_init(command: rustix::process::Pid, process: &ProcessPlan, sets: CapabilitySets) -> u8 {
+    let lived = (|| {
+        let signals = reaper::signals()?;
+        confine(process, sets).map_err(std::io::Error::other)?;
+        reaper::run(command, &signals)
+    })();
+    // Without an init the container ends: the kernel kills the command with it.
+    lived.unwrap_or(rcnt_base::report::ExitKind::Runtime.code())
+}
+
+/// Opens the working directory of a further process: it must exist.
+pub(crate) fn open_cwd(root: &Root, path: &Path) -> Result<OwnedFd, InitError> {
+    root.open(path, OFlags::PATH | OFlags::DIRECTORY, Links::Follow)
+        .map_err(|source| InitError::Cwd { path: path.to_owned(), source })
+}

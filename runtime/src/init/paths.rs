@@ -1,0 +1,106 @@
+//! Masked and read-only paths. What masks is verified first: a container that
+//! races its own start could otherwise have us bind a file of its choice where
+//! `/dev/null` was meant (CVE-2025-31133).
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rcnt_base::sys::mount::{Attributes, set_attributes};
+use rustix::fs::{FileType, fstat, makedev};
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+
+use super::error::{Doing, InitError};
+use super::fsapi::{Setting, attach, clone_of, filesystem, is_readonly};
+use super::root::{Links, Root};
+
+/// The null device, linux Documentation/admin-guide/devices.txt.
+const NULL: (u32, u32) = (1, 3);
+
+/// Covers each path that exists: a file by `/dev/null`, a directory by an empty,
+/// read-only tmpfs (one, shared by all).
+pub(crate) fn mask(root: &Root, paths: &[PathBuf]) -> Result<(), InitError> {
+    let mut null = None;
+    let mut empty = None;
+    for path in paths {
+        let Some(target) = existing(root, path)? else { continue };
+        let cover = if file_type(&target).on("look at", path)? == FileType::Directory {
+            &mut empty
+        } else {
+            &mut null
+        };
+        // A clone can only be taken from what is attached, so the first of each
+        // kind is the master copy of the others.
+        let mount = match cover {
+            Some(first) => clone_of(&*first, false).on("mask", path)?,
+            None if file_type(&target).on("look at", path)? == FileType::Directory => {
+                empty_directory().on("mask", path)?
+            }
+            None => null_device(root)?,
+        };
+        attach(&mount, &target).on("mask", path)?;
+        cover.get_or_insert(mount);
+    }
+    Ok(())
+}
+
+/// Makes each path that exists read-only, with what is mounted below it.
+pub(crate) fn make_readonly(root: &Root, paths: &[PathBuf]) -> Result<(), InitError> {
+    let change = Attributes {
+        set: MountAttrFlags::MOUNT_ATTR_RDONLY,
+        recursive: true,
+        ..Attributes::default()
+    };
+    for path in paths {
+        let Some(target) = existing(root, path)? else { continue };
+        if is_readonly(&target) && !is_directory(&target) {
+            continue;
+        }
+        let mount = clone_of(&target, true).on("make read-only", path)?;
+        set_attributes(&mount, &change).on("make read-only", path)?;
+        attach(&mount, &target).on("make read-only", path)?;
+    }
+    Ok(())
+}
+
+fn existing(root: &Root, path: &Path) -> Result<Option<OwnedFd>, InitError> {
+    match root.find(path, Links::Follow) {
+        Ok(found) => Ok(Some(found)),
+        Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::NOENT | Errno::NOTDIR)) => {
+            Ok(None)
+        }
+        Err(e) => Err(e).on("look at", path),
+    }
+}
+
+fn file_type(handle: &OwnedFd) -> io::Result<FileType> {
+    Ok(FileType::from_raw_mode(fstat(handle)?.st_mode))
+}
+
+fn is_directory(handle: &OwnedFd) -> bool {
+    file_type(handle).is_ok_and(|kind| kind == FileType::Directory)
+}
+
+fn empty_directory() -> io::Result<OwnedFd> {
+    let flags = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let settings = [Setting::Value("nr_inodes", "2"), Setting::Value("mode", "755")];
+    filesystem("tmpfs", "tmpfs", &settings, flags)
+}
+
+/// A clone of the container's `/dev/null`, which must be just that.
+fn null_device(root: &Root) -> Result<OwnedFd, InitError> {
+    let path = Path::new("/dev/null");
+    let handle = root.find(path, Links::Refuse).on("open", path)?;
+    let stat = fstat(&handle).on("look at", path)?;
+    let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && stat.st_rdev == makedev(NULL.0, NULL.1);
+    if !is_null {
+        let why = "is not the null device, so nothing can be masked with it";
+        return Err(InitError::Refused { path: path.to_owned(), why });
+    }
+    clone_of(&handle, false).on("open", path)
+}

@@ -1,0 +1,165 @@
+//! The root file system: an overlay over an image's layers or a plain
+//! directory, and pivot_root(2) into it.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rcnt_base::sys::mount::{Attributes, set_attributes};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount, mount_change, unmount,
+};
+
+use super::error::{Doing, InitError};
+use super::fsapi::{attach, clone_of, clone_path, propagation_flag, with_kernel_words};
+use super::root::Root;
+use crate::plan::{RootfsPlan, RootfsSource};
+
+/// fsconfig(2) takes values of at most 256 bytes, the final null included.
+const MAX_VALUE: usize = 255;
+
+/// Cuts every mount of this (new) mount namespace off from where it was copied:
+/// from here on nothing we mount or unmount is seen outside, or the reverse.
+pub(crate) fn make_private() -> Result<(), InitError> {
+    let all = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", all).doing("make the mounts private")
+}
+
+/// Makes the root file system and makes it "/"; of the host nothing stays reachable.
+pub(crate) fn enter(plan: &RootfsPlan) -> Result<Root, InitError> {
+    let rootfs = match &plan.source {
+        RootfsSource::Overlay { lower, upper, work } => overlay(lower, upper, work, plan)?,
+        RootfsSource::Directory(dir) => clone_path(dir, true).on("open root directory", dir)?,
+    };
+    let private = Attributes {
+        propagation: MountPropagationFlags::PRIVATE,
+        recursive: true,
+        ..Attributes::default()
+    };
+    set_attributes(&rootfs, &private).doing("make the root file system private")?;
+    let mountpoint = open(&plan.mountpoint, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .on("open mount point", &plan.mountpoint)?;
+    attach(&rootfs, &mountpoint).on("mount the root file system on", &plan.mountpoint)?;
+    pivot(&rootfs).doing("pivot into the root file system")?;
+    let propagation = Attributes {
+        propagation: propagation_flag(plan.propagation),
+        recursive: true,
+        ..Attributes::default()
+    };
+    set_attributes(&rootfs, &propagation).doing("set the propagation of the root mount")?;
+    Ok(Root::new(rootfs))
+}
+
+/// Makes `root` read-only, mounts on it excepted.
+pub(crate) fn make_readonly(root: &Root) -> Result<(), InitError> {
+    let change = Attributes { set: MountAttrFlags::MOUNT_ATTR_RDONLY, ..Attributes::default() };
+    set_attributes(root, &change).doing("make the root file system read-only")
+}
+
+/// pivot_root(2), "pivot_root(".", ".")": the old root ends up on top of the
+/// new one and is taken off from there, so no directory for it is needed.
+fn pivot(rootfs: &OwnedFd) -> io::Result<()> {
+    rustix::process::fchdir(rootfs)?;
+    rustix::process::pivot_root(".", ".")?;
+    unmount(".", UnmountFlags::DETACH)?;
+    Ok(rustix::process::chdir("/")?)
+}
+
+/// The overlay as a detached mount.
+fn overlay(
+    lower: &[PathBuf],
+    upper: &Path,
+    work: &Path,
+    plan: &RootfsPlan,
+) -> Result<OwnedFd, InitError> {
+    let layers = lower.iter().map(|dir| open_dir(dir).on("open image layer", dir));
+    let layers = layers.collect::<Result<Vec<_>, _>>()?;
+    let upper_fd = open_dir(upper).on("open upper directory", upper)?;
+    let work_fd = open_dir(work).on("open work directory", work)?;
+    match overlay_by_layer(lower, &layers, (upper, &upper_fd), (work, &work_fd)) {
+        Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {}
+        other => return other.doing("mount the overlay of the image's layers"),
+    }
+    // EINVAL: a kernel without `lowerdir+` (6.5), or truly invalid layers, which
+    // the older way then reports.
+    overlay_by_string(&layers, &upper_fd, &work_fd, &plan.mountpoint)
+        .doing("mount the overlay of the image's layers")
+}
+
+fn open_dir(path: &Path) -> io::Result<OwnedFd> {
+    Ok(open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// The path itself where it fits, so that mount tables stay readable, else a
+/// short name for its descriptor.
+fn value_of(path: &Path, fd: &OwnedFd) -> PathBuf {
+    if path.as_os_str().len() <= MAX_VALUE { path.to_owned() } else { fd_path(fd) }
+}
+
+fn fd_path(fd: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
+
+/// One `lowerdir+` per layer: no limit on their number but the kernel's 500,
+/// and no characters to escape.
+fn overlay_by_layer(
+    lower: &[PathBuf],
+    layers: &[OwnedFd],
+    upper: (&Path, &OwnedFd),
+    work: (&Path, &OwnedFd),
+) -> io::Result<OwnedFd> {
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let configured = (|| {
+        fsconfig_set_string(&context, "source", "overlay")?;
+        for (path, fd) in lower.iter().zip(layers) {
+            fsconfig_set_string(&context, "lowerdir+", value_of(path, fd))?;
+        }
+        fsconfig_set_string(&context, "upperdir", value_of(upper.0, upper.1))?;
+        fsconfig_set_string(&context, "workdir", value_of(work.0, work.1))?;
+        fsconfig_create(&context)
+    })();
+    match configured {
+        Ok(()) => {}
+        // Kept bare: the caller tells an old kernel by it.
+        Err(Errno::INVAL) => return Err(with_errno_kept(&context)),
+        Err(errno) => return Err(with_kernel_words(&context, errno)),
+    }
+    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
+}
+
+/// EINVAL because of an unknown parameter stays a bare errno; any other reason
+/// the kernel gives is worth more than a second try.
+fn with_errno_kept(context: &OwnedFd) -> io::Error {
+    let error = with_kernel_words(context, Errno::INVAL);
+    let text = error.to_string();
+    let unknown = text.contains("Unknown parameter") || text.contains("lowerdir+");
+    let wordless = error.raw_os_error().is_some();
+    if unknown || wordless { Errno::INVAL.into() } else { error }
+}
+
+/// mount(2) with all layers in one string of at most a page. Layers are named
+/// by descriptor, some 20 bytes each: room for docker's 125.
+fn overlay_by_string(
+    layers: &[OwnedFd],
+    upper: &OwnedFd,
+    work: &OwnedFd,
+    mountpoint: &Path,
+) -> io::Result<OwnedFd> {
+    let names: Vec<String> = layers.iter().map(|fd| fd_path(fd).display().to_string()).collect();
+    let data = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        names.join(":"),
+        fd_path(upper).display(),
+        fd_path(work).display()
+    );
+    let data = std::ffi::CString::new(data)?;
+    mount("overlay", mountpoint, "overlay", MountFlags::empty(), data.as_c_str())?;
+    // Detached again, so that both ways give the caller the same thing.
+    let attached = open(mountpoint, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let detached = clone_of(attached.as_fd(), false)?;
+    unmount(mountpoint, UnmountFlags::DETACH)?;
+    Ok(detached)
+}

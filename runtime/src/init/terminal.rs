@@ -1,0 +1,140 @@
+//! The standard streams: pipes, or a pty of the container's own devpts.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, major, openat2};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::pty::OpenptFlags;
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use super::error::{Doing, InitError};
+use super::fsapi::{attach, clone_of};
+use super::root::{Links, Root};
+use crate::spawn::{ChildIo, WindowSize};
+
+/// linux/magic.h
+const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
+/// linux/major.h: UNIX98_PTY_SLAVE_MAJOR and its seven successors.
+const PTY_SLAVE_MAJORS: std::ops::RangeInclusive<u32> = 136..=143;
+/// `/dev/ptmx` and each devpts' `ptmx`.
+const PTMX: (u32, u32) = (5, 2);
+
+/// The three streams, and the pty's master where they are one.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    streams: [OwnedFd; 3],
+    /// To be handed to the parent.
+    pub(crate) master: Option<OwnedFd>,
+}
+
+impl Streams {
+    /// Prepares `io`; a terminal is opened in `devpts` (any descriptor on its root).
+    pub(crate) fn open(io: ChildIo, devpts: Option<&OwnedFd>) -> Result<Self, InitError> {
+        match io {
+            ChildIo::Pipes { stdin, stdout, stderr } => {
+                let stdin = match stdin {
+                    Some(fd) => fd,
+                    None => null().doing("open /dev/null")?,
+                };
+                Ok(Self { streams: [stdin, stdout, stderr], master: None })
+            }
+            ChildIo::Terminal { size } => {
+                let devpts = devpts.ok_or(Errno::NOTTY).doing("find the container's devpts")?;
+                let (master, slave) = open_pty(devpts, size).doing("open a terminal")?;
+                let again = || slave.try_clone().doing("open a terminal");
+                Ok(Self { streams: [again()?, again()?, slave], master: Some(master) })
+            }
+        }
+    }
+
+    /// Becomes leader of a new session, with the terminal, if there is one, as
+    /// its controlling terminal, and puts the streams at 0, 1, 2. Pipes and the
+    /// pty come to belong to `uid`, which could not reopen them through
+    /// `/dev/stdout` otherwise.
+    pub(crate) fn install(&self, uid: u32) -> io::Result<()> {
+        rustix::process::setsid()?;
+        if self.master.is_some() {
+            rustix::process::ioctl_tiocsctty(&self.streams[0])?;
+        }
+        for stream in &self.streams {
+            own(stream, uid)?;
+        }
+        // Out of the way first: a stream may itself sit at 0, 1 or 2.
+        let [stdin, stdout, stderr] = &self.streams;
+        let (stdin, stdout, stderr) = (
+            fcntl_dupfd_cloexec(stdin, 3)?,
+            fcntl_dupfd_cloexec(stdout, 3)?,
+            fcntl_dupfd_cloexec(stderr, 3)?,
+        );
+        rustix::stdio::dup2_stdin(&stdin)?;
+        rustix::stdio::dup2_stdout(&stdout)?;
+        Ok(rustix::stdio::dup2_stderr(&stderr)?)
+    }
+}
+
+/// Pipes and ptys were made for the container; files and the caller's own
+/// terminal are somebody else's.
+fn own(stream: &OwnedFd, uid: u32) -> io::Result<()> {
+    let stat = fstat(stream)?;
+    let ours = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Fifo => true,
+        FileType::CharacterDevice => is_devpts(stream),
+        _ => false,
+    };
+    if !ours || stat.st_uid == uid {
+        return Ok(());
+    }
+    match rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(uid)), None) {
+        // Somebody else's pipe after all, or a read-only one: it works as it is.
+        Err(Errno::PERM | Errno::INVAL | Errno::ROFS) | Ok(()) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn is_devpts(handle: impl AsFd) -> bool {
+    fstatfs(handle).is_ok_and(|s| u64::try_from(s.f_type).is_ok_and(|t| t == DEVPTS_SUPER_MAGIC))
+}
+
+fn null() -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// A new pty of exactly this devpts instance, its size set. Every descriptor is
+/// checked to be what it should be: in exec the container has had the time to
+/// put something else there (CVE-2025-52565).
+fn open_pty(devpts: &OwnedFd, size: Option<WindowSize>) -> io::Result<(OwnedFd, OwnedFd)> {
+    let not_a_pty = || io::Error::other("the container's /dev/pts is not what it should be");
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+    let master = openat2(devpts, "ptmx", flags, Mode::empty(), resolve)?;
+    let stat = fstat(&master)?;
+    if !is_devpts(&master) || stat.st_rdev != rustix::fs::makedev(PTMX.0, PTMX.1) {
+        return Err(not_a_pty());
+    }
+    rustix::fs::fcntl_setfl(&master, OFlags::empty())?;
+    rustix::pty::unlockpt(&master)?;
+    // By ioctl, not by name: names can be mounted over.
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
+    let stat = fstat(&slave)?;
+    if !is_devpts(&slave) || !PTY_SLAVE_MAJORS.contains(&major(stat.st_rdev)) {
+        return Err(not_a_pty());
+    }
+    let size = size.unwrap_or(WindowSize { rows: 24, columns: 80 });
+    let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&slave, size)?;
+    Ok((master, slave))
+}
+
+/// Makes the terminal the container's `/dev/console` too.
+pub(crate) fn bind_console(root: &Root, streams: &Streams) -> Result<(), InitError> {
+    if streams.master.is_none() {
+        return Ok(());
+    }
+    let path = Path::new("/dev/console");
+    let target = root.ensure_file(path, Links::Refuse).on("create", path)?;
+    let slave = clone_of(&streams.streams[0], false).on("bind the terminal to", path)?;
+    attach(&slave, &target).on("bind the terminal to", path)
+}

@@ -1,0 +1,5 @@
+//! What a container must not be able to do.
+
+use crate::Test;
+
+pub const TESTS: &[Test] = &[];
