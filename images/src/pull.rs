@@ -94,7 +94,7 @@ pub enum PullError {
         /// The image's.
         found: String,
         /// The user's.
-        wanted: Platform,
+        wanted: String,
     },
     /// The configuration is larger than any image's.
     #[error("the configuration of {0} has {1} bytes; at most {CONFIG_MAX} are read")]
@@ -288,7 +288,7 @@ impl Pull<'_> {
         if let Some(wanted) = &self.options.platform
             && let Some(found) = mismatch(&config, wanted)
         {
-            let wanted = wanted.clone();
+            let wanted = wanted.to_string();
             return Err(PullError::WrongPlatform { reference: name(), found, wanted });
         }
         Ok(config)
