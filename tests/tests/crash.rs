@@ -1,5 +1,7 @@
 //! kill -9 anywhere: the next command repairs, nothing leaks, the container's
 //! own processes are accounted for.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test reports by panicking")]
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,4 +1,6 @@
 //! The harness itself: what the other files build on must be true.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test reports by panicking")]
 
 use rcnt_tests::{Lan, World};
 

@@ -1,5 +1,7 @@
 //! Images get in: archives, layouts, a registry, a root file system; and what
 //! damaged or hostile ones meet.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test reports by panicking")]
 
 use std::time::Duration;
 

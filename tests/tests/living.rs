@@ -1,4 +1,6 @@
 //! Living with containers: everything after `run -d`.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test reports by panicking")]
 
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! The title line, and everything around it: published ports from every side,
 //! what must stay unreachable, names, modes.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test reports by panicking")]
 
 use std::collections::BTreeSet;
 
@@ -105,12 +107,10 @@ fn sctp_is_published_as_the_others() {
     assert!(rules.contains("sctp"), "{rules}");
     assert!(rules.contains(&world.address_of("s")), "{rules}");
     // An INIT chunk from the LAN arrives in the container (this needs no SCTP in the kernel).
-    let listen = format!(
-        "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_RAW, 132)\ns.settimeout(8)\n\
-         print('ready', flush=True)\nd, a = s.recvfrom(999)\nprint('from', a[0], 'port', int.from_bytes(d[22:24], 'big'), flush=True)"
-    );
+    let listen = "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_RAW, 132)\ns.settimeout(8)\n\
+         print('ready', flush=True)\nd, a = s.recvfrom(999)\nprint('from', a[0], 'port', int.from_bytes(d[22:24], 'big'), flush=True)";
     let pid = world.pid_of(&id).to_string();
-    let listener = world.job("nsenter", ["-t", &pid, "--net", "python3", "-c", &listen]).start();
+    let listener = world.job("nsenter", ["-t", &pid, "--net", "python3", "-c", listen]).start();
     listener.expect("ready");
     world.lan().job("python3", ["-c", SEND_SCTP_INIT]).run().success();
     listener.expect("from 192.0.2.20 port 9000");

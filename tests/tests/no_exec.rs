@@ -1,4 +1,6 @@
 //! No helper program on the way: everything is done by system calls.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test reports by panicking")]
 
 use rcnt_tests::World;
 

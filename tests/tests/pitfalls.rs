@@ -1,5 +1,7 @@
 //! What has gone wrong in other runtimes, one test each; the name carries the
 //! advisory. Each fails when its protection is taken away.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test reports by panicking")]
 
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! Real input: a Debian with nginx, made by debootstrap, pushed to a real
 //! registry, pulled, served and lived in.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test reports by panicking")]
 
 use std::time::Duration;
 

@@ -1,4 +1,6 @@
 //! `rcnt run` without a network: exit codes, process, files, limits, rights.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test reports by panicking")]
 
 use std::time::Duration;
 

@@ -1,4 +1,6 @@
 //! `-it`: a proper terminal inside, and the caller's as it was after any exit.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test reports by panicking")]
 
 use std::time::Duration;
 
