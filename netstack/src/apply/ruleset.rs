@@ -179,6 +179,17 @@ pub(super) fn withdraw(undo: &NetworkUndo) -> io::Result<()> {
     Err(io::Error::other("the table keeps changing under our hands"))
 }
 
+/// Removes the table; one that is gone is fine.
+pub(super) fn remove_table(table: &str) -> io::Result<()> {
+    let mut batch = Batch::new(table);
+    batch.delete_table();
+    let answers = exchange(&mut Socket::open(Family::Netfilter)?, &batch.finish())?;
+    match answers.acks.iter().find(|(_, ack)| ack.errno != 0 && ack.errno != ENOENT) {
+        Some((_, ack)) => Err(refusal(ack).into()),
+        None => Ok(()),
+    }
+}
+
 fn still_ours<'a>(
     socket: &mut Socket,
     undo: &NetworkUndo,

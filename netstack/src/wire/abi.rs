@@ -12,7 +12,6 @@ pub(crate) const NLM_F_DUMP: u16 = 0x300;
 pub(crate) const NLM_F_EXCL: u16 = 0x200;
 pub(crate) const NLM_F_CREATE: u16 = 0x400;
 pub(crate) const NLM_F_APPEND: u16 = 0x800;
-pub(crate) const NLM_F_REPLACE: u16 = 0x100;
 pub(crate) const NLM_F_CAPPED: u16 = 0x100;
 pub(crate) const NLM_F_ACK_TLVS: u16 = 0x200;
 pub(crate) const NLMSGERR_ATTR_MSG: u16 = 1;
@@ -20,7 +19,6 @@ pub(crate) const NLA_F_NESTED: u16 = 0x8000;
 pub(crate) const NLA_TYPE_MASK: u16 = 0x3fff;
 
 // linux/socket.h
-pub(crate) const AF_UNSPEC: u8 = 0;
 pub(crate) const AF_INET: u8 = 2;
 pub(crate) const AF_INET6: u8 = 10;
 
@@ -35,7 +33,6 @@ pub(crate) const RTM_GETROUTE: u16 = 26;
 pub(crate) const RTA_DST: u16 = 1;
 pub(crate) const RTA_OIF: u16 = 4;
 pub(crate) const RTA_GATEWAY: u16 = 5;
-pub(crate) const RTA_PRIORITY: u16 = 6;
 pub(crate) const RTA_TABLE: u16 = 15;
 pub(crate) const RT_TABLE_MAIN: u8 = 254;
 pub(crate) const RTPROT_BOOT: u8 = 3;
@@ -62,7 +59,6 @@ pub(crate) const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 pub(crate) const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 pub(crate) const IFLA_BR_FORWARD_DELAY: u16 = 1;
 pub(crate) const IFLA_BR_STP_STATE: u16 = 5;
-pub(crate) const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 pub(crate) const IFLA_BRPORT_MODE: u16 = 4;
 
 // linux/veth.h
@@ -199,3 +195,26 @@ pub(crate) const NFTA_NAT_FAMILY: u16 = 2;
 pub(crate) const NFTA_NAT_REG_ADDR_MIN: u16 = 3;
 pub(crate) const NFTA_NAT_REG_PROTO_MIN: u16 = 5;
 pub(crate) const NFT_NAT_DNAT: u32 = 1;
+
+// linux/netfilter/nfnetlink_conntrack.h
+pub(crate) const IPCTNL_MSG_CT_GET: u16 = 1;
+pub(crate) const IPCTNL_MSG_CT_DELETE: u16 = 2;
+pub(crate) const CTA_TUPLE_ORIG: u16 = 1;
+pub(crate) const CTA_TUPLE_REPLY: u16 = 2;
+pub(crate) const CTA_ID: u16 = 12;
+pub(crate) const CTA_ZONE: u16 = 18;
+pub(crate) const CTA_FILTER: u16 = 25;
+pub(crate) const CTA_FILTER_ORIG_FLAGS: u16 = 1;
+pub(crate) const CTA_FILTER_REPLY_FLAGS: u16 = 2;
+/// CTA_FILTER_F_CTA_IP_SRC, …_CTA_PROTO_NUM, …_CTA_PROTO_DST_PORT (net/netfilter/nf_conntrack_netlink.c).
+pub(crate) const CTA_FILTER_IP_SRC: u32 = 1;
+pub(crate) const CTA_FILTER_PROTO_NUM: u32 = 1 << 3;
+pub(crate) const CTA_FILTER_PROTO_DST_PORT: u32 = 1 << 5;
+pub(crate) const CTA_TUPLE_IP: u16 = 1;
+pub(crate) const CTA_TUPLE_PROTO: u16 = 2;
+pub(crate) const CTA_IP_V4_SRC: u16 = 1;
+pub(crate) const CTA_IP_V4_DST: u16 = 2;
+pub(crate) const CTA_IP_V6_SRC: u16 = 3;
+pub(crate) const CTA_IP_V6_DST: u16 = 4;
+pub(crate) const CTA_PROTO_NUM: u16 = 1;
+pub(crate) const CTA_PROTO_DST_PORT: u16 = 3;

@@ -10,6 +10,7 @@
 //! each length is checked, nothing panics, unknown attributes are skipped.
 
 pub(crate) mod abi;
+pub(crate) mod conntrack;
 pub(crate) mod nft;
 pub(crate) mod route;
 
@@ -80,11 +81,6 @@ impl Requests {
         }
     }
 
-    /// The number of messages so far.
-    pub(crate) fn count(&self) -> u32 {
-        self.next
-    }
-
     /// The bytes to send.
     pub(crate) fn bytes(&self) -> Result<&[u8], TooLong> {
         if self.too_long { Err(TooLong) } else { Ok(&self.bytes) }
@@ -122,11 +118,6 @@ impl Attributes<'_> {
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.bytes.extend_from_slice(value);
         self.length(start);
-    }
-
-    /// An attribute that is there or not.
-    pub(crate) fn flag(&mut self, kind: u16) {
-        self.put(kind, &[]);
     }
 
     pub(crate) fn u8(&mut self, kind: u16, value: u8) {
