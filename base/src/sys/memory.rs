@@ -1,9 +1,74 @@
-//! Giving memory back: the supervisor lives as long as its container, so what
+//! Giving memory back: a supervisor lives as long as its container, so what
 //! start-up needed must not stay resident.
 
-/// Returns free heap pages to the kernel (malloc_trim(3)).
-pub fn trim_heap() {
+use std::ffi::c_void;
+
+/// Returns free heap pages to the kernel (malloc_trim(3)) and lets go of the
+/// program's own clean pages: those still needed come back from the page cache,
+/// a few at a time.
+pub fn shrink() {
     // SAFETY: malloc_trim only walks glibc's own arenas under its own locks; it
     // takes no pointer from us. 0 asks it to keep no slack at the top.
     unsafe { libc::malloc_trim(0) };
+    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
+    for (start, length) in program_text(&maps) {
+        // SAFETY: MADV_DONTNEED drops the page table entries of a private,
+        // never written file mapping (text, and constants mapped before it; see
+        // `program_text`); the next access reads the same bytes from the file
+        // (madvise(2)). Nothing that only memory holds is in these ranges.
+        unsafe { libc::madvise(start as *mut c_void, length, libc::MADV_DONTNEED) };
+    }
+}
+
+/// The ranges (address, bytes) of the program's text and of the constants mapped
+/// before it. What is mapped after the text may have been relocated, which
+/// only memory knows, and is left alone.
+fn program_text(maps: &str) -> Vec<(usize, usize)> {
+    let mut ranges = Vec::new();
+    let mut path = None;
+    for line in maps.lines() {
+        let mut fields = line.split_ascii_whitespace();
+        let (Some(range), Some(rights), Some(file)) = (fields.next(), fields.next(), fields.nth(3))
+        else {
+            continue;
+        };
+        // The program itself is mapped lowest (non-PIE) or first of all files.
+        if file != *path.get_or_insert(file) || !matches!(rights, "r--p" | "r-xp") {
+            break;
+        }
+        let Some((start, end)) = range.split_once('-') else { break };
+        let number = |hex| usize::from_str_radix(hex, 16).ok();
+        let (Some(start), Some(end)) = (number(start), number(end)) else { break };
+        ranges.push((start, end.saturating_sub(start)));
+        if rights == "r-xp" {
+            break;
+        }
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAPS: &str = "\
+00400000-00455000 r--p 00000000 fe:00 12 /usr/bin/rcnt
+00455000-00700000 r-xp 00055000 fe:00 12 /usr/bin/rcnt
+00700000-00710000 r--p 00300000 fe:00 12 /usr/bin/rcnt
+00710000-00712000 rw-p 00310000 fe:00 12 /usr/bin/rcnt
+01000000-01021000 rw-p 00000000 00:00 0 [heap]
+";
+
+    #[test]
+    fn only_text_and_what_lies_before_it_is_let_go() {
+        assert_eq!(program_text(MAPS), [(0x400000, 0x55000), (0x455000, 0x2ab000)]);
+        assert!(program_text("").is_empty());
+        assert!(program_text("7f00-7f01 rw-p 0 0:0 0 [stack]\n").is_empty());
+    }
+
+    #[test]
+    fn the_program_still_runs_afterwards() {
+        shrink();
+        assert_eq!("still".to_owned() + " here", "still here");
+    }
 }
