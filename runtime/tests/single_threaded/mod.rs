@@ -1,5 +1,6 @@
 //! A test runner without threads: what is tested here clones the process, which
 //! is only sound with one thread (`harness = false` in Cargo.toml).
+#![allow(dead_code)] // each test file uses its part
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
 use rustix::thread::UnshareFlags;
 
 /// Runs the tests whose names contain the first argument that is no flag.
-pub fn main(tests: &[(&str, fn())]) -> ExitCode {
+pub(crate) fn main(tests: &[(&str, fn())]) -> ExitCode {
     let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
     if !rustix::process::geteuid().is_root() {
         println!("skipped: needs root");
@@ -25,12 +26,12 @@ pub fn main(tests: &[(&str, fn())]) -> ExitCode {
 }
 
 /// Runs `act` in a clone and gives its exit code back; a signal is 256 and its number.
-pub fn in_child(act: impl FnOnce() -> u8) -> i32 {
+pub(crate) fn in_child(act: impl FnOnce() -> u8) -> i32 {
     wait(start(None, act))
 }
 
 /// Starts `act` in a clone, born in `cgroup` if there is one.
-pub fn start(cgroup: Option<std::os::fd::BorrowedFd<'_>>, act: impl FnOnce() -> u8) -> Pid {
+pub(crate) fn start(cgroup: Option<std::os::fd::BorrowedFd<'_>>, act: impl FnOnce() -> u8) -> Pid {
     match clone3(UnshareFlags::empty(), cgroup).unwrap() {
         Cloned::Parent { pid, .. } => pid,
         Cloned::Child => {
@@ -42,7 +43,7 @@ pub fn start(cgroup: Option<std::os::fd::BorrowedFd<'_>>, act: impl FnOnce() -> 
 }
 
 /// The exit code; a signal is 256 and its number.
-pub fn wait(pid: Pid) -> i32 {
+pub(crate) fn wait(pid: Pid) -> i32 {
     let (_, status): (Pid, WaitStatus) = waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap();
     status.exit_status().or(status.terminating_signal().map(|signal| 256 + signal)).unwrap()
 }
