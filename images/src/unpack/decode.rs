@@ -1,7 +1,10 @@
 //! From a layer's bytes as they are stored to its tar stream: decompression by
 //! magic number (media types lie), the diff id computed on the way.
 
+use std::cell::Cell;
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::rc::Rc;
 
 use flate2::bufread::MultiGzDecoder;
 use rcnt_base::ids::Digest;
@@ -84,17 +87,15 @@ pub(crate) fn decode(
     to: ChunkWriter,
     stored: Option<&Digest>,
 ) -> Result<Decoded, UnpackError> {
-    let taken = std::cell::Cell::new(0u64);
-    let counted = Counting { inner: source, taken: &taken };
+    let mut expansion = Expansion::default();
+    let counted = expansion.count(source);
     let (compression, mut reader) = open(BufReader::with_capacity(CHUNK, counted))?;
     let known = stored.filter(|_| compression == Compression::None).cloned();
     let mut hasher = Sha256::new();
-    let mut out = 0u64;
-    let mut reader_gone = false;
     loop {
         let mut buffer = to.buffer();
         buffer.resize(CHUNK, 0);
-        let n = fill(&mut reader, &mut buffer).map_err(|e| decode_error(compression, e))?;
+        let n = fill(&mut reader, &mut buffer).map_err(|e| compression.error(e))?;
         buffer.truncate(n);
         if n == 0 {
             break;
@@ -102,18 +103,9 @@ pub(crate) fn decode(
         if known.is_none() {
             hasher.update(&buffer);
         }
-        out += n as u64;
-        if out > RATIO_FREE && out / RATIO_MAX > taken.get() {
-            return Err(UnpackError::Bomb { times: RATIO_MAX });
-        }
+        expansion.add(n)?;
         // Who reads may have failed; it says why, we only stop.
-        if to.send(buffer).is_err() {
-            reader_gone = true;
-            break;
-        }
-    }
-    if reader_gone {
-        return Err(UnpackError::Interrupted);
+        to.send(buffer).map_err(|_| UnpackError::Interrupted)?;
     }
     let diff_id = known.unwrap_or_else(|| Digest::from_sha256(hasher.finalize().into()));
     Ok(Decoded { diff_id, compression })
@@ -133,21 +125,58 @@ fn fill(from: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(at)
 }
 
-fn decode_error(compression: Compression, error: io::Error) -> UnpackError {
-    match (compression, error.kind()) {
-        (Compression::None, _) => UnpackError::Read(error),
-        (_, io::ErrorKind::UnexpectedEof) => UnpackError::Truncated,
-        (Compression::Gzip, _) => UnpackError::Decompress("gzip", error),
-        (Compression::Zstd, _) => UnpackError::Decompress("zstd", error),
+impl Compression {
+    /// What a failed read of the decompressed stream means.
+    pub(crate) fn error(self, error: io::Error) -> UnpackError {
+        match (self, error.kind()) {
+            (Self::None, _) => UnpackError::Read(error),
+            (_, io::ErrorKind::UnexpectedEof) => UnpackError::Truncated,
+            (Self::Gzip, _) => UnpackError::Decompress("gzip", error),
+            (Self::Zstd, _) => UnpackError::Decompress("zstd", error),
+        }
     }
 }
 
-struct Counting<'a, R> {
-    inner: R,
-    taken: &'a std::cell::Cell<u64>,
+/// Holds a decompressed stream to its bounds.
+#[derive(Debug, Default)]
+pub(crate) struct Expansion {
+    taken: Rc<Cell<u64>>,
+    out: u64,
+    free: Option<u64>,
 }
 
-impl<R: Read> Read for Counting<'_, R> {
+impl Expansion {
+    /// Bounded also by what the disk of `file` has free, less a twentieth.
+    pub(crate) fn of_disk(file: &File) -> Self {
+        let stat = rustix::fs::fstatvfs(file).ok();
+        let free = stat.and_then(|stat| stat.f_bavail.checked_mul(stat.f_frsize));
+        Self { free: free.map(|free| free - free / 20), ..Self::default() }
+    }
+
+    /// `source`, its bytes counted.
+    pub(crate) fn count<R: Read>(&mut self, source: R) -> impl Read + use<R> {
+        Counting { inner: source, taken: Rc::clone(&self.taken) }
+    }
+
+    /// `n` more bytes have come out.
+    pub(crate) fn add(&mut self, n: usize) -> Result<(), UnpackError> {
+        self.out += n as u64;
+        if self.out > RATIO_FREE && self.out / RATIO_MAX > self.taken.get() {
+            return Err(UnpackError::Bomb { times: RATIO_MAX });
+        }
+        match self.free {
+            Some(free) if self.out > free => Err(UnpackError::TooLarge { free }),
+            _ => Ok(()),
+        }
+    }
+}
+
+struct Counting<R> {
+    inner: R,
+    taken: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Counting<R> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(to)?;
         self.taken.set(self.taken.get() + n as u64);

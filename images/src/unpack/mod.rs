@@ -15,7 +15,7 @@ mod decode;
 mod error;
 mod header;
 mod later;
-mod path;
+pub(crate) mod path;
 mod pax;
 mod sparse;
 pub(crate) mod tar;
@@ -30,7 +30,7 @@ use std::path::Path;
 use rcnt_base::ids::Digest;
 
 use chunks::ChunkReader;
-pub(crate) use decode::{Compression, open as open_decoded};
+pub(crate) use decode::{Compression, Expansion, open as open_decoded};
 pub use error::UnpackError;
 use tar::{Entry, Kind, TarReader};
 use tree::{File, Tree};

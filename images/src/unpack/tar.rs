@@ -50,6 +50,16 @@ struct Extensions {
     pax: Option<Pax>,
 }
 
+/// A stream that may be able to pass over bytes without reading them.
+pub(crate) trait Skip {
+    /// Passes over `n` bytes, or answers that it cannot.
+    fn skip(&mut self, _n: u64) -> std::io::Result<bool> {
+        Ok(false)
+    }
+}
+
+impl Skip for super::chunks::ChunkReader {}
+
 /// Reads entries from `source`.
 pub(crate) struct TarReader<R> {
     source: R,
@@ -59,7 +69,7 @@ pub(crate) struct TarReader<R> {
     padding: u64,
 }
 
-impl<R: BufRead> TarReader<R> {
+impl<R: BufRead + Skip> TarReader<R> {
     pub(crate) fn new(source: R) -> Self {
         Self { source, offset: 0, left: 0, padding: 0 }
     }
@@ -293,6 +303,12 @@ impl<R: BufRead> TarReader<R> {
     }
 
     fn skip_data(&mut self) -> Result<(), UnpackError> {
+        let all = self.left.checked_add(self.padding).ok_or(UnpackError::Truncated)?;
+        if all > 0 && self.source.skip(all).map_err(UnpackError::Read)? {
+            (self.left, self.padding) = (0, 0);
+            self.offset = self.offset.checked_add(all).ok_or(UnpackError::Truncated)?;
+            return Ok(());
+        }
         self.data(&mut |_| Ok(()))?;
         self.left = std::mem::take(&mut self.padding);
         self.data(&mut |_| Ok(()))
