@@ -2,6 +2,8 @@
 //! layer files. Newer ones are an OCI layout besides; the list counts, as it
 //! does for docker. It has no manifests, so one is synthesised per image.
 
+use std::io::Read;
+
 use rcnt_base::ids::Digest;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -93,8 +95,14 @@ pub(super) fn descriptor(media_type: String, digest: Digest, size: u64) -> Descr
 
 fn hash(mut from: Section) -> Result<Digest, LoadError> {
     let mut hasher = Sha256::new();
-    std::io::copy(&mut from, &mut hasher).map_err(LoadError::Read)?;
-    Ok(Digest::from_sha256(hasher.finalize().into()))
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        let n = from.read(&mut buffer).map_err(LoadError::Read)?;
+        if n == 0 {
+            return Ok(Digest::from_sha256(hasher.finalize().into()));
+        }
+        hasher.update(buffer.get(..n).unwrap_or_default());
+    }
 }
 
 /// `<hex>.json`, `<hex>.tar`, `blobs/sha256/<hex>`: the digest the name claims.
