@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rcnt_base::report::StartError;
 use rcnt_runtime::exec::{ExecTarget, exec};
@@ -300,6 +301,14 @@ impl Live {
         Output { code, stdout, stderr }
     }
 
+    /// Waits for its end and notes when that was, before anything is cleaned up.
+    pub fn finish_timed(self, since: &std::time::Instant, times: &mut Vec<Duration>) -> i32 {
+        let code = reap(self.init.pid());
+        times.push(since.elapsed());
+        remove_cgroup(&self.cgroup);
+        code
+    }
+
     /// Ends it.
     pub fn kill(self) -> Output {
         self.signal(9);
@@ -340,5 +349,8 @@ pub fn reap(pid: Pid) -> i32 {
 }
 
 fn remove_cgroup(path: &Path) {
+    if path.as_os_str().is_empty() {
+        return;
+    }
     cgroup::remove(&cgroup::layout().unwrap(), path).unwrap();
 }

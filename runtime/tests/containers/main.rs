@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic, unreachable_pub)]
 
 mod container;
+mod measure;
 mod run;
 mod security;
 
@@ -36,6 +37,10 @@ fn main() -> ExitCode {
     }
     unshare_namespaces(UnshareFlags::NEWNS | UnshareFlags::NEWNET).unwrap();
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+    if std::env::args().nth(1).is_some_and(|arg| arg == "--measure") {
+        measure::measure(std::env::args().nth(2).and_then(|n| n.parse().ok()).unwrap_or(100));
+        return ExitCode::SUCCESS;
+    }
     let filter = std::env::args().nth(1).filter(|arg| !arg.starts_with('-')).unwrap_or_default();
     let tests = run::TESTS.iter().chain(security::TESTS).filter(|(name, _)| name.contains(&filter));
     let (mut failed, mut passed) = (Vec::new(), 0);
