@@ -1,0 +1,227 @@
+//! The contestants: how each is prepared, and which of the words of docker's
+//! command line it takes. crun and runc know no images: they run a bundle of
+//! the same root file system and stand for the least an OCI runtime can do.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::place::{Place, program, quiet};
+
+/// One contestant.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Its name, the column's head.
+    pub(crate) name: &'static str,
+    /// What it says its version is.
+    pub(crate) version: String,
+    /// Program and flags before the verb.
+    prefix: Vec<String>,
+    /// Flags that every `run` needs here.
+    run_flags: Vec<String>,
+    /// Names of the processes it keeps per container (`comm`, 15 characters).
+    helpers: &'static [&'static str],
+    /// A bundle instead of an image.
+    bundle: Option<PathBuf>,
+    daemon: Option<Child>,
+}
+
+impl Peer {
+    /// Whether it has images, networks and a detached mode.
+    pub(crate) fn is_engine(&self) -> bool {
+        self.bundle.is_none()
+    }
+
+    /// `verb` and `args`, ready to run.
+    pub(crate) fn command(&self, verb: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.prefix[0]);
+        command.args(&self.prefix[1..]).arg(verb);
+        if verb == "run" {
+            command.args(&self.run_flags);
+        }
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
+
+    /// `true` in a new container without a network.
+    pub(crate) fn run_true(&self) -> Command {
+        match &self.bundle {
+            None => self.command("run", &["--rm", "--net=none", "busybox", "true"]),
+            Some(bundle) => self.command("run", &["--bundle", &bundle.to_string_lossy(), "bench"]),
+        }
+    }
+
+    /// Memory of its helper processes in KiB: each page divided by its users.
+    pub(crate) fn helpers_kib(&self) -> f64 {
+        let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let sum = all.filter_map(|entry| {
+            let dir = entry.path();
+            let name = std::fs::read_to_string(dir.join("comm")).ok()?;
+            if !self.helpers.contains(&name.trim()) {
+                return None;
+            }
+            let smaps = std::fs::read_to_string(dir.join("smaps_rollup")).ok()?;
+            let line = smaps.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+            line.trim().trim_end_matches(" kB").parse::<f64>().ok()
+        });
+        sum.sum()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            // SIGTERM would wait for its containers; everything here is thrown away.
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+}
+
+/// rcnt and every peer that is installed, each with the image `busybox`.
+pub(crate) fn all(rcnt: &Path, place: &Place) -> Result<Vec<Peer>> {
+    let image = place.dir.join("busybox.tar");
+    std::fs::write(&image, rcnt_tests::fixtures::busybox()).map_err(|e| e.to_string())?;
+    let mut peers = vec![prepare_rcnt(rcnt, place, &image)?];
+    type Prepare = fn(&Path, &Place, &Path) -> Result<Peer>;
+    let known: [(&str, &str, Prepare); 4] = [
+        ("docker", "dockerd", prepare_docker),
+        ("podman", "podman", prepare_podman),
+        ("crun", "crun", prepare_oci),
+        ("runc", "runc", prepare_oci),
+    ];
+    for (name, needed, prepare) in known {
+        let Some(path) = program(needed) else { continue };
+        match prepare(&path, place, &image) {
+            Ok(peer) => peers.push(peer),
+            Err(reason) => eprintln!("rcnt-bench: without {name}: {reason}"),
+        }
+    }
+    Ok(peers)
+}
+
+fn prepare_rcnt(path: &Path, place: &Place, image: &Path) -> Result<Peer> {
+    let config = place.dir.join("rcnt.toml");
+    std::fs::write(&config, "").map_err(|e| e.to_string())?;
+    let flag = |name: &str, dir: &str| format!("--{name}={}", place.dir.join(dir).display());
+    let prefix = vec![
+        path.display().to_string(),
+        flag("data-root", "rcnt-data"),
+        flag("exec-root", "rcnt-run"),
+        flag("config", "rcnt.toml"),
+    ];
+    let peer = Peer {
+        name: "rcnt",
+        version: first_line(Command::new(path).arg("--version"))?,
+        prefix,
+        run_flags: Vec::new(),
+        helpers: &["rcnt"],
+        bundle: None,
+        daemon: None,
+    };
+    quiet(peer.command("load", &["-i"]).arg(image))?;
+    Ok(peer)
+}
+
+fn prepare_docker(dockerd: &Path, place: &Place, image: &Path) -> Result<Peer> {
+    let client = program("docker").ok_or("no docker command")?;
+    let dir = place.dir.join("docker");
+    std::fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
+    let log = std::fs::File::create(dir.join("log")).map_err(|e| e.to_string())?;
+    let socket = format!("unix://{}", dir.join("socket").display());
+    // A network namespace of its own: its FORWARD policy DROP is for it alone.
+    let start = "ip link set lo up; exec \"$@\"";
+    let mut daemon = Command::new("unshare");
+    daemon.args(["--net", "sh", "-c", start, "sh"]).arg(dockerd);
+    daemon.arg("--data-root").arg(dir.join("data")).arg("--exec-root").arg(dir.join("run"));
+    daemon.arg("--pidfile").arg(dir.join("pid")).args(["-H", &socket]);
+    let daemon = daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+    let mut peer = Peer {
+        name: "docker",
+        version: first_line(Command::new(dockerd).arg("--version"))?,
+        prefix: vec![client.display().to_string(), "-H".to_owned(), socket],
+        run_flags: Vec::new(),
+        helpers: &["containerd-shim", "docker-proxy"],
+        bundle: None,
+        daemon: Some(daemon.map_err(|e| e.to_string())?),
+    };
+    let until = Instant::now() + Duration::from_secs(30);
+    while quiet(&mut peer.command("version", &[])).is_err() {
+        let ended = peer.daemon.as_mut().is_some_and(|d| !matches!(d.try_wait(), Ok(None)));
+        if ended || Instant::now() > until {
+            let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
+            return Err(format!("dockerd does not come up: {}", log.lines().last().unwrap_or("")));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    quiet(peer.command("load", &["-i"]).arg(image))?;
+    Ok(peer)
+}
+
+fn prepare_podman(path: &Path, place: &Place, image: &Path) -> Result<Peer> {
+    let dir = |name: &str| place.dir.join("podman").join(name).display().to_string();
+    std::fs::create_dir_all(place.dir.join("podman/tmp")).map_err(|e| e.to_string())?;
+    let prefix = [
+        path.display().to_string(),
+        "--root".into(),
+        dir("data"),
+        "--runroot".into(),
+        dir("run"),
+        "--tmpdir".into(),
+        dir("tmp"),
+        "--network-config-dir".into(),
+        dir("networks"),
+        "--cgroup-manager".into(),
+        "cgroupfs".into(),
+        "--events-backend".into(),
+        "none".into(),
+    ];
+    // Its defaults ask for more than a caller without CAP_SYS_RESOURCE may give.
+    let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=2048:2048"];
+    let peer = Peer {
+        name: "podman",
+        version: first_line(Command::new(path).arg("--version"))?,
+        prefix: prefix.to_vec(),
+        run_flags: limits.map(str::to_owned).to_vec(),
+        helpers: &["conmon"],
+        bundle: None,
+        daemon: None,
+    };
+    quiet(peer.command("load", &["-i"]).arg(image))?;
+    quiet(&mut peer.run_true())?;
+    Ok(peer)
+}
+
+fn prepare_oci(path: &Path, place: &Place, _: &Path) -> Result<Peer> {
+    let name = if path.ends_with("crun") { "crun" } else { "runc" };
+    let bundle = place.dir.join(name);
+    let root = bundle.join("rootfs");
+    std::fs::create_dir_all(&root).map_err(|e| e.to_string())?;
+    let layer = bundle.join("layer.tar");
+    std::fs::write(&layer, rcnt_tests::fixtures::busybox_layer().tar())
+        .map_err(|e| e.to_string())?;
+    quiet(Command::new("tar").arg("-C").arg(&root).arg("-xf").arg(&layer))?;
+    quiet(Command::new(path).arg("spec").current_dir(&bundle))?;
+    let config = bundle.join("config.json");
+    let text = std::fs::read_to_string(&config).map_err(|e| e.to_string())?;
+    let text = text.replace("\"terminal\": true", "\"terminal\": false");
+    let text = text.replace("\"sh\"", "\"true\"");
+    std::fs::write(&config, text).map_err(|e| e.to_string())?;
+    let root = bundle.join("state").display().to_string();
+    let peer = Peer {
+        name,
+        version: first_line(Command::new(path).arg("--version"))?,
+        prefix: vec![path.display().to_string(), "--root".to_owned(), root],
+        run_flags: Vec::new(),
+        helpers: &[],
+        bundle: Some(bundle),
+        daemon: None,
+    };
+    quiet(&mut peer.run_true())?;
+    Ok(peer)
+}
+
+fn first_line(command: &mut Command) -> Result<String> {
+    Ok(quiet(command)?.lines().next().unwrap_or_default().to_owned())
+}
