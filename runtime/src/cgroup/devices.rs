@@ -6,13 +6,14 @@
 //! of exceptions (cgroup-v1/devices.rst); for lists that begin with "deny all",
 //! as docker's and every OCI bundle's do, both say the same.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rcnt_base::sys::bpf::{self, BpfInstruction};
 use rustix::fs::{Mode, OFlags};
 
+use super::CgroupError;
 use super::layout::Layout;
-use super::{CgroupError, write_value};
 use crate::plan::{DeviceKind, DeviceRule};
 
 fn rule(
@@ -57,10 +58,23 @@ pub(super) fn apply(layout: &Layout, path: &Path, rules: &[DeviceRule]) -> Resul
     }
 }
 
+/// One write per rule; each file is opened once, this is the start path.
 fn apply_v1(dir: &Path, rules: &[DeviceRule]) -> Result<(), CgroupError> {
+    let mut open: [Option<OwnedFd>; 2] = [None, None];
     for rule in rules {
         let file = dir.join(if rule.allow { "devices.allow" } else { "devices.deny" });
-        write_value(&file, &v1_line(rule)).map_err(CgroupError::io("write", &file))?;
+        let [deny, allow] = &mut open;
+        let slot = if rule.allow { allow } else { deny };
+        let fd = match slot {
+            Some(fd) => fd,
+            None => {
+                let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+                let opened = rustix::fs::open(&file, flags, Mode::empty());
+                slot.insert(opened.map_err(CgroupError::io("open", &file))?)
+            }
+        };
+        let line = v1_line(rule);
+        rustix::io::write(fd, line.as_bytes()).map_err(CgroupError::io("write", &file))?;
     }
     Ok(())
 }
@@ -82,7 +96,6 @@ fn apply_v2(dir: &Path, rules: &[DeviceRule]) -> Result<(), CgroupError> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     let cgroup =
         rustix::fs::open(dir, flags, Mode::empty()).map_err(CgroupError::io("open", dir))?;
-    use std::os::fd::AsFd;
     bpf::attach_device_program(cgroup.as_fd(), program.as_fd()).map_err(refused)
 }
 
