@@ -20,6 +20,11 @@ const RECEIVE: usize = 64 * 1024;
 /// Bytes; a socket's default send buffer (net.core.wmem_default) takes one message a bit smaller.
 const LARGE_SEND: usize = 128 * 1024;
 
+/// More requests than this may overflow the default receive buffer with their answers.
+const FEW_REQUESTS: u32 = 32;
+/// Bytes of buffer that the kernel charges for one short answer, and then some.
+const ANSWER: usize = 4096;
+
 /// An errno with the kernel's own words, when it had any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -173,6 +178,11 @@ impl Socket {
         if bytes.len() > LARGE_SEND {
             // Beyond wmem_max only with CAP_NET_ADMIN, which we need anyway.
             rustix::net::sockopt::set_socket_send_buffer_size_force(&self.fd, bytes.len() * 2)?;
+        }
+        if requests.count() > FEW_REQUESTS {
+            let answers = usize::try_from(requests.count()).unwrap_or(usize::MAX);
+            let bytes = answers.saturating_mul(ANSWER);
+            rustix::net::sockopt::set_socket_recv_buffer_size_force(&self.fd, bytes)?;
         }
         loop {
             match send(&self.fd, bytes, SendFlags::empty()) {

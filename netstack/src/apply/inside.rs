@@ -67,6 +67,8 @@ fn configure(endpoint: &EndpointPlan, sysctls: &ProcSys) -> io::Result<()> {
     if endpoint.address6.is_some() {
         sysctls.write(&format!("net/ipv6/conf/{name}/ndisc_notify"), "1")?;
         sysctls.write(&format!("net/ipv6/conf/{name}/accept_ra"), "0")?;
+        // The subnet is ours: nobody else can have the address (a second's wait otherwise).
+        sysctls.write(&format!("net/ipv6/conf/{name}/accept_dad"), "0")?;
     }
     let mut socket = Socket::open(Family::Route)?;
     let index = socket.interface_index(name)?.ok_or(Errno::NODEV)?;

@@ -118,11 +118,13 @@ fn connect(
     expected.push(up.change(&mut requests));
     let (address, prefix) = *address4;
     let mut addresses = vec![Address { link: bridge, address: address.into(), prefix }];
-    addresses.extend(address6.map(|(address, prefix)| Address {
-        link: bridge,
-        address: address.into(),
-        prefix,
-    }));
+    if let Some((address, prefix)) = *address6 {
+        addresses.push(Address { link: bridge, address: address.into(), prefix });
+        // The kernel asks for neighbours on behalf of others from a link-local
+        // address only (ndisc_send_ns). Ours, because its own would wait for DAD.
+        let link_local = plan.bridge.mac.link_local().into();
+        addresses.push(Address { link: bridge, address: link_local, prefix: 64 });
+    }
     expected.extend(addresses.iter().map(|address| add_address(&mut requests, address)));
     let pair = make_pair(&mut requests, plan, bridge, netns);
     let answers = exchange(socket, &requests).map_err(veth_error)?;

@@ -81,6 +81,11 @@ impl Requests {
         }
     }
 
+    /// The number of messages so far.
+    pub(crate) fn count(&self) -> u32 {
+        self.next
+    }
+
     /// The bytes to send.
     pub(crate) fn bytes(&self) -> Result<&[u8], TooLong> {
         if self.too_long { Err(TooLong) } else { Ok(&self.bytes) }

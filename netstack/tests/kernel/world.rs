@@ -120,7 +120,7 @@ impl Net {
             mtu: 1500,
             hairpin: true,
         };
-        let owner: ContainerId = format!("{:064x}", u32::from(ip)).parse().unwrap();
+        let owner: ContainerId = format!("{:08x}", u32::from(ip)).repeat(8).parse().unwrap();
         NetworkPlan {
             table: table_name(self.instance),
             bridge,
