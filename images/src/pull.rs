@@ -151,6 +151,21 @@ impl PullError {
     }
 }
 
+impl PullError {
+    /// Whether the disk has no room for the image.
+    fn is_full(&self) -> bool {
+        let full = |e: &std::io::Error| {
+            matches!(e.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+        };
+        match self {
+            Self::Write { source, .. } => full(source),
+            Self::Blob(BlobError::Store(StoreError::Full { .. })) => true,
+            Self::Store(StoreError::Full { .. }) => true,
+            _ => false,
+        }
+    }
+}
+
 /// Brings the image that `reference` names into `store`.
 ///
 /// # Errors
@@ -215,7 +230,11 @@ impl Pull<'_> {
     fn unchanged(&self, store: &Store, image: &Digest) -> Result<Option<Digest>, PullError> {
         let digest = match (self.reference.digest(), self.reference.tag()) {
             (Some(digest), _) => Some(digest.clone()),
-            (None, Some(tag)) => self.repository.tag_digest(tag)?,
+            (None, Some(tag)) => match self.repository.tag_digest(tag) {
+                Err(e @ RegistryError::Unreachable { .. }) => return Err(e.into()),
+                // Not every registry answers HEAD well: the GET that follows decides.
+                answer => answer.unwrap_or_default(),
+            },
             (None, None) => None,
         };
         let Some(digest) = digest else { return Ok(None) };

@@ -462,16 +462,45 @@ fn pulls_at_the_same_time_download_each_blob_once() {
     assert_eq!(place.store.list().unwrap()[0].tags.len(), 4);
 }
 
-/// Not a test of its own: what the next test starts and kills.
+/// Not a test of its own: what the next ones run, and kill.
 #[test]
-fn child_that_is_killed_while_pulling() {
+fn child_that_pulls() {
     let Some(name) = std::env::var_os("RCNT_TEST_PULL") else { return };
     let root = std::env::var_os("RCNT_TEST_STORE").unwrap();
     let store = Store::open(Path::new(&root)).unwrap();
     let reference: Reference = name.to_str().unwrap().parse().unwrap();
     let client =
         Client::new(Options { docker_config: Some("/nonexistent".into()), ..Options::default() });
-    pull(&store, &client, &reference, &PullOptions::default(), &Silent).unwrap();
+    if let Err(e) = pull(&store, &client, &reference, &PullOptions::default(), &Silent) {
+        panic!("{}", chain(&e));
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_left_as_it_was() {
+    let image = large(6 << 20);
+    let server = registry(&image, |request, _, blob| {
+        let (head, from) = ranged(request, blob);
+        vec![Act::Send(head.into_bytes()), Act::Send(blob[from..].to_vec())]
+    });
+    // 4 MiB: the blob does not fit. 9 MiB: it does, but its layer does not as well.
+    for size in ["4m", "9m"] {
+        let place = place();
+        let root = place.dir.path().join("full");
+        let script = "mkdir $RCNT_TEST_STORE && mount -t tmpfs -o size=$0 tmpfs $RCNT_TEST_STORE && \
+                      \"$1\" --exact --nocapture child_that_pulls 2>&1; \
+                      find $RCNT_TEST_STORE/tmp -size +1k | sed 's/^/remains /'";
+        let output = Command::new("unshare")
+            .args(["--mount", "sh", "-c", script, size])
+            .arg(std::env::current_exe().unwrap())
+            .env("RCNT_TEST_PULL", format!("{}/x", server.name()))
+            .env("RCNT_TEST_STORE", &root)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("is full: no space left on its disk"), "{size}: {said}");
+        assert!(!said.contains("remains "), "{size}: {said}");
+    }
 }
 
 #[test]
@@ -490,7 +519,7 @@ fn a_pull_killed_at_any_point_leaves_only_what_the_next_one_uses() {
     let name = format!("{}/x", server.name());
     for ms in [5, 30, 60, 90, 120, 150] {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_that_is_killed_while_pulling"])
+            .args(["--exact", "child_that_pulls"])
             .env("RCNT_TEST_PULL", &name)
             .env("RCNT_TEST_STORE", place.dir.path().join("images"))
             .stdout(Stdio::null())

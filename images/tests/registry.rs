@@ -116,6 +116,35 @@ fn lies_about_digests_are_caught() {
 }
 
 #[test]
+fn a_login_page_is_no_manifest() {
+    let server = Server::start(|_| reply(200, &["content-type: text/html; x=y"], b"<html>"));
+    let error = repository(&server, options()).manifest("latest").unwrap_err();
+    let expected =
+        format!("{} answered with text/html when asked for manifest latest", server.name());
+    assert_eq!(text(&error), expected);
+}
+
+#[test]
+fn a_server_that_swallows_a_tls_hello_is_tried_in_plain() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let name = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut first = listener.accept().unwrap().0;
+        let mut second = listener.accept().unwrap().0;
+        let _ = (first.read(&mut [0; 999]), second.read(&mut [0; 999]));
+        let answer =
+            format!("{}{}", head(200, &[TYPE], MANIFEST.len()), String::from_utf8_lossy(MANIFEST));
+        std::io::Write::write_all(&mut second, answer.as_bytes()).unwrap();
+        let _ = second.read(&mut [0; 999]);
+    });
+    let reference: Reference = format!("{name}/x").parse().unwrap();
+    let begun = Instant::now();
+    let client = Client::new(Options { connect_timeout: Duration::from_secs(1), ..options() });
+    assert_eq!(client.repository(&reference).manifest("latest").unwrap().bytes, MANIFEST);
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn documents_are_bounded_in_size_and_time() {
     let server = Server::start(|r| match r.path.as_str() {
         p if p.ends_with("/announced") => vec![Act::Send(head(200, &[TYPE], 5 << 20).into_bytes())],

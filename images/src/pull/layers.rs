@@ -17,6 +17,25 @@ use crate::store::{BlobError, BlobWriter, Fetch};
 /// One read of a connection; the HTTP client's own buffer is as large.
 const CHUNK: usize = 128 << 10;
 
+/// Why the others should end.
+#[derive(Debug, Default)]
+pub(super) struct Halt {
+    stop: AtomicBool,
+    /// The disk is full: what has come must not stay on it.
+    full: AtomicBool,
+}
+
+impl Halt {
+    fn raise(&self, cause: &PullError) {
+        self.full.fetch_or(cause.is_full(), Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    fn is_raised(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
 /// A layer to be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Layer<'a> {
@@ -27,8 +46,7 @@ struct Layer<'a> {
 impl Pull<'_> {
     /// Fetches a blob that is not a layer, unless it is here.
     pub(super) fn blob(&self, blob: &Descriptor) -> Result<(), PullError> {
-        let running = AtomicBool::new(false);
-        self.fresh(blob, &running, &|| self.session.blob(blob)).map(|_| ())
+        self.fresh(blob, &Halt::default(), &|| self.session.blob(blob)).map(|_| ())
     }
 
     /// Fetches and unpacks all layers that are not here.
@@ -55,16 +73,16 @@ impl Pull<'_> {
         let threads = self.options.parallel.clamp(1, 16).min(wanted.len());
         let queue = Mutex::new(wanted.into_iter());
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let stop = AtomicBool::new(false);
+        let halt = Halt::default();
         let first = Mutex::new(None);
         let work = || {
             while let Some((blob, diff_id)) = next() {
-                if let Err(e) = self.layer(blob, diff_id, &stop) {
+                if let Err(e) = self.layer(blob, diff_id, &halt) {
                     // The cause is noted before the others hear of it and end, too.
-                    first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
-                    stop.store(true, Ordering::Relaxed);
+                    let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+                    halt.raise(first.get_or_insert(e));
                 }
-                if stop.load(Ordering::Relaxed) {
+                if halt.is_raised() {
                     return;
                 }
             }
@@ -73,23 +91,17 @@ impl Pull<'_> {
             for _ in 0..threads {
                 let thread = std::thread::Builder::new().name("download".to_owned());
                 if let Err(e) = thread.spawn_scoped(scope, work) {
-                    stop.store(true, Ordering::Relaxed);
                     let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
-                    first.get_or_insert(PullError::Thread(e));
+                    halt.raise(first.get_or_insert(PullError::Thread(e)));
                 }
             }
         });
         first.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
-    fn layer(
-        &self,
-        blob: &Descriptor,
-        diff_id: &Digest,
-        stop: &AtomicBool,
-    ) -> Result<(), PullError> {
+    fn layer(&self, blob: &Descriptor, diff_id: &Digest, halt: &Halt) -> Result<(), PullError> {
         let id = blob.digest.short();
-        let fetched = self.fresh(blob, stop, &|| self.session.layer(blob, diff_id))?;
+        let fetched = self.fresh(blob, halt, &|| self.session.layer(blob, diff_id))?;
         self.progress.finish(id, if fetched { "Pull complete" } else { "Already exists" });
         Ok(())
     }
@@ -99,14 +111,14 @@ impl Pull<'_> {
     fn fresh(
         &self,
         blob: &Descriptor,
-        stop: &AtomicBool,
+        halt: &Halt,
         begin: &dyn Fn() -> Result<Fetch, BlobError>,
     ) -> Result<bool, PullError> {
         let mut continued = false;
         loop {
             let Fetch::Write(writer) = begin()? else { return Ok(false) };
             let stale = writer.offset() > 0 && !continued;
-            match self.download(*writer, blob, stop) {
+            match self.download(*writer, blob, halt) {
                 Err(PullError::Blob(e)) if stale => {
                     log::debug!("a partial blob was bad: {}", rcnt_base::report::chain(&e));
                     continued = true;
@@ -120,25 +132,27 @@ impl Pull<'_> {
         &self,
         mut writer: BlobWriter,
         blob: &Descriptor,
-        stop: &AtomicBool,
+        halt: &Halt,
     ) -> Result<(), PullError> {
         let id = blob.digest.short();
         self.progress.start(id, "Downloading", Some(blob.size));
         let mut patience = self.options.retries.begin();
         loop {
             let before = writer.offset();
-            let error = match self.stream(&mut writer, blob, stop) {
+            let error = match self.stream(&mut writer, blob, halt) {
                 Ok(()) => break,
                 Err(e) => e,
             };
             let came = writer.offset() - before;
             let again = match &error {
-                PullError::Registry(e) => !stop.load(Ordering::Relaxed) && patience.again(e, came),
+                PullError::Registry(e) => !halt.is_raised() && patience.again(e, came),
                 _ => false,
             };
             if !again {
-                // What has come is good as far as anyone knows; the next pull goes on from it.
-                writer.keep_partial();
+                if !error.is_full() && !halt.full.load(Ordering::Relaxed) {
+                    // What has come is good as far as anyone knows; the next pull goes on from it.
+                    writer.keep_partial();
+                }
                 return Err(error);
             }
             self.progress.start(id, "Retrying", Some(blob.size));
@@ -152,7 +166,7 @@ impl Pull<'_> {
         &self,
         writer: &mut BlobWriter,
         blob: &Descriptor,
-        stop: &AtomicBool,
+        halt: &Halt,
     ) -> Result<(), PullError> {
         if writer.offset() >= blob.size {
             return Ok(());
@@ -162,7 +176,7 @@ impl Pull<'_> {
         let mut body = self.repository.blob(&blob.digest, blob.size, writer.offset())?;
         let mut buffer = vec![0; CHUNK];
         loop {
-            if stop.load(Ordering::Relaxed) {
+            if halt.is_raised() {
                 return Err(PullError::Stopped);
             }
             let n = body.read(&mut buffer).map_err(|e| self.broken(object(), e))?;

@@ -95,6 +95,11 @@ impl Repository {
         let announced = text_header_named(&response, "docker-content-digest");
         let media_type =
             media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        if !may_be_manifest(&media_type) {
+            let registry = self.auth.registry.clone();
+            let media_type = media_type.chars().take(100).collect();
+            return Err(RegistryError::WrongType { object, registry, media_type });
+        }
         let bytes = read_document(response, MANIFEST_MAX, MANIFEST_PATIENCE)
             .map_err(|e| self.body_error(e, &object, MANIFEST_MAX))?;
         let digest = Digest::from_sha256(Sha256::digest(&bytes).into());
@@ -292,6 +297,13 @@ impl Repository {
             },
         }
     }
+}
+
+/// What registries send manifests as: their own types, or the generic ones that
+/// state nothing. Which of them it really is, is for the reader of the document.
+fn may_be_manifest(media_type: &str) -> bool {
+    media_type.starts_with("application/vnd.")
+        || matches!(media_type, "" | "application/json" | "application/octet-stream" | "text/plain")
 }
 
 fn text_header(response: &Response<Body>, name: &header::HeaderName) -> String {

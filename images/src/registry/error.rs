@@ -140,6 +140,16 @@ pub enum RegistryError {
         /// The digest of what came.
         actual: String,
     },
+    /// A login page, a proxy's message: not what a registry says.
+    #[error("{registry} answered with {media_type} when asked for {object}")]
+    WrongType {
+        /// The manifest.
+        object: String,
+        /// The registry.
+        registry: String,
+        /// Its `Content-Type`.
+        media_type: String,
+    },
     /// The blob's length is not the one its descriptor gives.
     #[error("{object} from {registry} has the wrong size: expected {expected} bytes, got {actual}")]
     WrongSize {
@@ -186,6 +196,9 @@ impl RegistryError {
             Self::ForeignRealm { realm, .. } => {
                 Some(format!("if that is right, list \"{realm}\" in trusted-realms"))
             }
+            Self::WrongType { registry, .. } => Some(format!(
+                "is \"{registry}\" a registry, or is a proxy or login page in between?"
+            )),
             Self::Denied { .. } => Some("log in with: docker login".to_owned()),
             Self::Status { status: 429, .. } => {
                 Some("the registry limits how often it may be asked: log in or wait".to_owned())

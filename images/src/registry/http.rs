@@ -22,6 +22,9 @@ const HEAD_MAX: usize = 64 << 10;
 /// One read per system call should be worth it; blobs come through this buffer.
 const INPUT_BUFFER: usize = 128 << 10;
 
+/// Connections to this machine stand at once or not at all.
+const LOOPBACK_CONNECT: Duration = Duration::from_secs(3);
+
 /// How far a server's certificate is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trust {
@@ -178,7 +181,10 @@ fn build(options: &Options, trust: Trust) -> Agent {
         .max_idle_age(Duration::from_secs(15))
         .tls_config(tls);
     if trust == Trust::Loopback {
-        config = config.proxy(None);
+        // A plain server may wait for the rest of what is a TLS hello to us: on
+        // loopback, who does not answer soon does not speak TLS.
+        let soon = options.connect_timeout.min(LOOPBACK_CONNECT);
+        config = config.proxy(None).timeout_connect(Some(soon));
     }
     Agent::with_parts(config.build(), DefaultConnector::default(), HostNames::default())
 }

@@ -114,6 +114,18 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_location_leads_to_http_or_nowhere(location in "\\PC{0,60}|[a-z:/?#.@%\\[\\]0-9]{0,40}") {
+            let base: Uri = "https://reg.test/v2/a".parse().unwrap();
+            if let Some(url) = join(&base, &location) {
+                let origin = Origin::of(&url).unwrap();
+                proptest::prop_assert!(!origin.host.is_empty());
+                proptest::prop_assert!(encode(&location).is_ascii());
+            }
+        }
+    }
+
     #[test]
     fn origins_compare_by_scheme_host_and_port() {
         let origin = |url: &str| Origin::of(&url.parse().unwrap()).unwrap();
