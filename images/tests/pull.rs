@@ -275,12 +275,12 @@ fn a_blob_that_rotted_in_the_registry_is_refused() {
 
 #[test]
 fn broken_connections_are_continued_where_they_broke() {
-    let image = large(3 << 20);
+    let image = large(1 << 20);
     let sent = std::sync::Arc::new(AtomicUsize::new(0));
     let count = std::sync::Arc::clone(&sent);
     let server = registry(&image, move |request, _, blob| {
         let (head, from) = ranged(request, blob);
-        let to = blob.len().min(from + 500_000);
+        let to = blob.len().min(from + 150_000);
         count.fetch_add(to - from, Ordering::SeqCst);
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(&blob[from..to]);
@@ -290,7 +290,7 @@ fn broken_connections_are_continued_where_they_broke() {
     place.options.retries.forgiven = 20;
     let name = format!("{}/x", server.name());
     place.pull(&name).unwrap();
-    assert_eq!(place.file(&name, "noise").unwrap(), noise(7, 3 << 20));
+    assert_eq!(place.file(&name, "noise").unwrap(), noise(7, 1 << 20));
     assert_eq!(sent.load(Ordering::SeqCst), image.layers[0].blob.len(), "no byte came twice");
 }
 
@@ -314,7 +314,7 @@ fn a_server_without_ranges_is_read_past_what_is_here() {
 
 #[test]
 fn a_server_that_never_gets_further_is_given_up_and_continued_later() {
-    let image = large(2 << 20);
+    let image = large(1 << 20);
     let half = registry(&image, |request, _, blob| {
         let (head, from) = ranged(request, blob);
         let mut bytes = head.into_bytes();
@@ -333,7 +333,7 @@ fn a_server_that_never_gets_further_is_given_up_and_continued_later() {
     });
     let name = format!("{}/x", whole.name());
     place.pull(&name).unwrap();
-    assert_eq!(place.file(&name, "noise").unwrap(), noise(7, 2 << 20));
+    assert_eq!(place.file(&name, "noise").unwrap(), noise(7, 1 << 20));
 }
 
 #[test]
@@ -478,13 +478,13 @@ fn child_that_pulls() {
 
 #[test]
 fn a_full_disk_is_told_and_left_as_it_was() {
-    let image = large(6 << 20);
+    let image = large(2 << 20);
     let server = registry(&image, |request, _, blob| {
         let (head, from) = ranged(request, blob);
         vec![Act::Send(head.into_bytes()), Act::Send(blob[from..].to_vec())]
     });
-    // 4 MiB: the blob does not fit. 9 MiB: it does, but its layer does not as well.
-    for size in ["4m", "9m"] {
+    // 1 MiB: the blob does not fit. 3 MiB: it does, but its layer does not as well.
+    for size in ["1m", "3m"] {
         let place = place();
         let root = place.dir.path().join("full");
         let script = "mkdir $RCNT_TEST_STORE && mount -t tmpfs -o size=$0 tmpfs $RCNT_TEST_STORE && \
