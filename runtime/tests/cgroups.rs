@@ -1,6 +1,6 @@
 //! Cgroups in the real kernel, below `rcnt-test-<pid>/`, whatever layout the
 //! machine has. The same binary runs on v1, hybrid and v2 machines.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test, though not `cfg(test)`
 
 mod single_threaded;
 

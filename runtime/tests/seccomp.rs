@@ -1,6 +1,6 @@
 //! The compiled filters in the real kernel: each test loads one in a child and
 //! makes the calls.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test, though not `cfg(test)`
 
 mod single_threaded;
 
