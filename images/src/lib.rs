@@ -1,7 +1,7 @@
 //! Images: from a registry, an archive or a root file system into a
 //! content-addressed store, and out of it as directories overlayfs can stack.
 //!
-//! - [`reference`], [`config`], [`manifest`], `overlay` names and formats (pure)
+//! - [`mod@reference`], [`config`], [`manifest`], `overlay` names and formats (pure)
 //! - [`store`]    blobs, layers, names; what is found is whole
 //! - `unpack`     a layer archive → a directory, whoever wrote the archive
 //! - [`archive`]  `load` and `import`

@@ -24,7 +24,7 @@ use crate::manifest::{Descriptor, Document, Manifest, ManifestError, Platform};
 use crate::progress::Progress;
 use crate::reference::Reference;
 use crate::registry::{Client, FetchedManifest, RegistryError, Repository};
-use crate::store::{BlobError, CommitError, Ingest, NewImage, Store, StoreError};
+use crate::store::{BlobError, CommitError, Ingest, LAYERS_MAX, NewImage, Store, StoreError};
 
 /// An index may name indexes; more levels than this is a trick.
 const INDEX_DEPTH: usize = 3;
@@ -294,6 +294,10 @@ impl Pull<'_> {
     fn config(&self, manifest: &Manifest) -> Result<ImageConfig, PullError> {
         let name = || self.reference.familiar();
         let descriptor = &manifest.config;
+        // The commit would say so as well, but only after downloading them all.
+        if manifest.layers.len() > LAYERS_MAX {
+            return Err(CommitError::TooManyLayers(manifest.layers.len()).into());
+        }
         if descriptor.size > CONFIG_MAX {
             return Err(PullError::ConfigTooLarge(name(), descriptor.size));
         }

@@ -14,7 +14,7 @@ use crate::manifest::{Descriptor, Document, Manifest, ManifestError, OCI_MANIFES
 use crate::reference::Reference;
 
 /// An overlay of more layers than this is refused; the kernel's own bound is 500.
-const LAYERS_MAX: usize = 500;
+pub(crate) const LAYERS_MAX: usize = 500;
 
 /// An image whose blobs have been added.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -39,6 +39,7 @@ use rcnt_base::files::{Lock, create_dirs};
 use rcnt_base::ids::Digest;
 
 pub use blob::{BlobError, BlobWriter};
+pub(crate) use commit::LAYERS_MAX;
 pub use commit::{CommitError, NewImage};
 pub use ingest::{Fetch, Ingest};
 pub(crate) use records::Record;
