@@ -170,12 +170,20 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// `length key=value\n` with the right length.
+    fn line(text: &[u8]) -> Vec<u8> {
+        let mut length = text.len() + 3;
+        while format!("{length} ").len() + text.len() + 1 != length {
+            length += 1;
+        }
+        [format!("{length} ").as_bytes(), text, b"\n"].concat()
+    }
+
     #[test]
     fn records_say_what_the_ustar_header_cannot() {
-        let pax = Pax::parse(
-            b"12 path=a/b\n17 size=12345678\n20 mtime=-1.250000\n25 SCHILY.xattr.user.a=\x00b\n",
-        )
-        .unwrap();
+        let lines: [&[u8]; 4] =
+            [b"path=a/b", b"size=12345678", b"mtime=-1.250000", b"SCHILY.xattr.user.a=\0b"];
+        let pax = Pax::parse(&lines.map(line).concat()).unwrap();
         assert_eq!(pax.path.as_deref(), Some(&b"a/b"[..]));
         assert_eq!(pax.size, Some(12_345_678));
         assert_eq!(pax.mtime, Some(Time { seconds: -2, nanoseconds: 750_000_000 }));
@@ -184,21 +192,15 @@ mod tests {
 
     #[test]
     fn malformed_records_are_refused() {
-        for bad in [
-            &b"12 path=a/b "[..],
-            b"99 path=a/b\n",
-            b"3 p\n",
-            b"0 path=a\n",
-            b"11 size=-1\n",
-            b"12 size=+12\n",
-            b"31 size=99999999999999999999999\n",
-            b"12 path=a\0b\n",
-            b"18446744073709551616 path=a\n",
-            b"13 mtime=1.x\n",
-            b"29 GNU.sparse.map=0,1,2,3,4\n",
-            b"22 GNU.sparse.major=2\n",
-        ] {
+        let broken = [&b"12 path=a/b "[..], b"99 path=a/b\n", b"3 p\n", b"0 path=a\n", b"x path=a\n",
+            b"18446744073709551616 path=a\n", b"-9 path=a\n"];
+        for bad in broken {
             assert_eq!(Pax::parse(bad), None, "{:?}", String::from_utf8_lossy(bad));
+        }
+        let wrong: [&[u8]; 10] = [b"size=-1", b"size=+12", b"size=0x1", b"size=99999999999999999999999",
+            b"path=a\0b", b"mtime=1.x", b"GNU.sparse.map=0,1,2,3,4", b"GNU.sparse.major=2", b"=x", b"nokey"];
+        for bad in wrong {
+            assert_eq!(Pax::parse(&line(bad)), None, "{:?}", String::from_utf8_lossy(bad));
         }
     }
 
