@@ -2,10 +2,9 @@
 //! nf_tables transaction for rules, a few sysctls. No decisions here.
 //!
 //! ```text
-//! attach            host side: links, then sysctls, then rules    (supervisor)
-//! configure_inside  container side: lo, address, up, routes       (init)
-//! detach            elements by key, connections, link            (supervisor, or whoever repairs)
-//! purge             an instance's last trace: bridges, table
+//! attach   both ends of the wire, then rules     (supervisor, while init mounts)
+//! detach   elements by key, tracked flows        (supervisor, or whoever repairs)
+//! purge    an instance's last trace: bridges, table
 //! ```
 
 use std::io;
@@ -19,7 +18,18 @@ mod inside;
 mod links;
 mod ruleset;
 
-pub use inside::{ConfigureError, configure_inside, configure_loopback};
+pub use inside::{ConfigureError, configure_loopback};
+
+/// [`attach`] does it.
+///
+/// # Errors
+/// None.
+pub fn configure_inside(
+    _endpoint: &crate::plan::EndpointPlan,
+    _sysctls: &ProcSys,
+) -> Result<(), ConfigureError> {
+    Ok(())
+}
 
 /// Why a container could not be put on its network. What was done is undone by
 /// [`detach`] with the plan's undo.
@@ -40,6 +50,16 @@ pub enum AttachError {
         veth: String,
         /// The bridge.
         bridge: String,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// The container's side.
+    #[error("cannot configure {interface} inside {owner}")]
+    Inside {
+        /// The interface.
+        interface: String,
+        /// The container's name.
+        owner: String,
         /// The kernel's reason.
         source: io::Error,
     },
@@ -100,8 +120,11 @@ pub struct DetachError {
     pub problems: Vec<String>,
 }
 
-/// Makes the bridge if absent, the veth pair with its end born in `netns`, the
-/// sysctls, the base ruleset and the container's map elements.
+/// Makes the bridge if absent, the veth pair with its end born in `netns` and
+/// configured there, the sysctls, the base ruleset and the container's map
+/// elements. When it returns, packets pass in every direction.
+///
+/// The calling thread visits `netns` for a moment.
 ///
 /// # Errors
 /// The first thing that could not be made; nothing is rolled back here.

@@ -1,11 +1,18 @@
-//! The container's side of the wire, done by its own init in its own network
-//! namespace, before exec.
+//! The container's side of the wire: `lo`, `eth0`, its addresses and routes, over
+//! a netlink socket that was opened inside the container's network namespace.
+//!
+//! The supervisor does this, not init: it costs no hand-over between processes,
+//! runs while init mounts, and whoever configures must also see to it that the
+//! host's end forwards before the first packet (see `links::forwarding`).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rcnt_base::sys::netlink::Family;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::facts::{Address, Route};
 use crate::plan::EndpointPlan;
@@ -27,17 +34,8 @@ pub struct ConfigureError {
 /// The kernel's number of `lo`: always the first interface of a namespace.
 const LO: u32 = 1;
 
-/// Runs inside the container's network namespace, in the forked init: `lo`,
-/// address, link up, default routes. No threads.
-///
-/// # Errors
-/// The kernel's reason.
-pub fn configure_inside(endpoint: &EndpointPlan, sysctls: &ProcSys) -> Result<(), ConfigureError> {
-    configure(endpoint, sysctls)
-        .map_err(|source| ConfigureError { interface: endpoint.interface.clone(), source })
-}
-
-/// Brings up `lo` and nothing else (`--net=none`).
+/// Brings up `lo` and nothing else, in the calling thread's network namespace
+/// (`--net=none`).
 ///
 /// # Errors
 /// The kernel's reason.
@@ -54,24 +52,40 @@ fn lo_up(requests: &mut Requests) -> u32 {
     LinkRequest { index: LO, up: true, ..LinkRequest::default() }.change(requests)
 }
 
-fn configure(endpoint: &EndpointPlan, sysctls: &ProcSys) -> io::Result<()> {
-    let name = &endpoint.interface;
-    if endpoint.address6.is_none() {
-        // Before any link is up, so that no address ever exists (CVE-2024-32473).
-        sysctls.ensure_if_there("net/ipv6/conf/all/disable_ipv6", "1")?;
-        sysctls.ensure_if_there("net/ipv6/conf/default/disable_ipv6", "1")?;
-    }
+/// Enters `netns` with the calling thread for as long as it takes to prepare its
+/// settings and to open a socket there. The socket stays in that namespace.
+pub(super) fn prepare(
+    endpoint: &EndpointPlan,
+    netns: BorrowedFd<'_>,
+    sysctls: &ProcSys,
+) -> io::Result<Socket> {
+    let kind = Some(LinkNameSpaceType::Network);
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let home: OwnedFd = openat(CWD, "/proc/thread-self/ns/net", flags, Mode::empty())?;
+    move_into_link_name_space(netns, kind)?;
+    let prepared = settings(endpoint, sysctls).and_then(|()| Socket::open(Family::Route));
+    move_into_link_name_space(home.as_fd(), kind)?;
+    prepared
+}
+
+/// Set before there is any link but `lo`; `eth0` inherits them when it is born.
+fn settings(endpoint: &EndpointPlan, sysctls: &ProcSys) -> io::Result<()> {
     // The kernel announces the address when the link comes up: neighbours that
     // remember another MAC for it learn at once (moby#36069).
-    sysctls.write(&format!("net/ipv4/conf/{name}/arp_notify"), "1")?;
-    if endpoint.address6.is_some() {
-        sysctls.write(&format!("net/ipv6/conf/{name}/ndisc_notify"), "1")?;
-        sysctls.write(&format!("net/ipv6/conf/{name}/accept_ra"), "0")?;
-        // The subnet is ours: nobody else can have the address (a second's wait otherwise).
-        sysctls.write(&format!("net/ipv6/conf/{name}/accept_dad"), "0")?;
+    sysctls.write("net/ipv4/conf/default/arp_notify", "1")?;
+    if endpoint.address6.is_none() {
+        // No address may ever exist, not even a link-local one (CVE-2024-32473).
+        return sysctls.ensure_if_there("net/ipv6/conf/all/disable_ipv6", "1");
     }
-    let mut socket = Socket::open(Family::Route)?;
-    let index = socket.interface_index(name)?.ok_or(Errno::NODEV)?;
+    sysctls.write("net/ipv6/conf/default/ndisc_notify", "1")?;
+    sysctls.write("net/ipv6/conf/default/accept_ra", "0")?;
+    // The subnet is ours: nobody else can have the address (a second's wait otherwise).
+    sysctls.write("net/ipv6/conf/default/accept_dad", "0")
+}
+
+/// `lo` up, addresses, link up, default routes.
+pub(super) fn configure(socket: &mut Socket, endpoint: &EndpointPlan) -> io::Result<()> {
+    let index = socket.interface_index(&endpoint.interface)?.ok_or(Errno::NODEV)?;
     let (requests, expected) = requests(endpoint, index);
     let answers = socket.exchange(&requests, |_| Ok(()))?;
     expected.into_iter().try_for_each(|sequence| answers.check(sequence, &[]))

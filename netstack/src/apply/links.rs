@@ -2,17 +2,18 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use rcnt_base::sys::netlink::Family;
 use rustix::io::Errno;
 
-use super::AttachError;
+use super::{AttachError, inside};
 use crate::facts::Address;
 use crate::plan::{BridgePlan, NetworkPlan};
 use crate::socket::{Answers, Socket};
 use crate::sysctl::ProcSys;
 use crate::wire::Requests;
-use crate::wire::route::{LinkKind, LinkRequest, add_address};
+use crate::wire::route::{LinkKind, LinkRequest, add_address, is_operational};
 
 /// Whether the bridge was there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,9 @@ pub(super) enum Bridge {
     Found,
 }
 
+/// How often and how far apart a link is asked for before it is taken as it is.
+const LINK_ATTEMPTS: u32 = 100;
+const LINK_PAUSE: Duration = Duration::from_micros(200);
 const EEXIST: i32 = Errno::EXIST.raw_os_error();
 
 /// Bridge and veth pair, complete and up on the host's side.
@@ -37,7 +41,15 @@ pub(super) fn attach(
         None => (make_bridge(&mut socket, &plan.bridge).map_err(bridge_error)?, Bridge::Made),
     };
     bridge_settings(&plan.bridge, sysctls)?;
+    let inside_error = |source| AttachError::Inside {
+        interface: plan.endpoint.interface.clone(),
+        owner: plan.owner_name.clone(),
+        source,
+    };
+    let mut container = inside::prepare(&plan.endpoint, netns, sysctls).map_err(inside_error)?;
     connect(&mut socket, plan, index, netns)?;
+    inside::configure(&mut container, &plan.endpoint).map_err(inside_error)?;
+    forwarding(&mut socket, &[&plan.endpoint.host_interface, name]).map_err(bridge_error)?;
     // Nothing of the host's IPv6 listens on a bridge port, but say so (CVE-2020-13401).
     let veth = &plan.endpoint.host_interface;
     set(sysctls, format!("net/ipv6/conf/{veth}/accept_ra"), "0")?;
@@ -165,6 +177,30 @@ fn make_pair(
     LinkRequest { name, no_link_local: true, ..LinkRequest::default() }.change(requests);
     let live = LinkRequest { name, up: true, hairpin: Some(end.hairpin), ..LinkRequest::default() };
     [create, live.change(requests)]
+}
+
+/// Waits until these links really forward. An interface whose other end comes up
+/// later starts to send in a work queue, a moment after; whatever is sent in that
+/// moment is lost, and the first ARP request or answer is repeated after a second.
+/// Since Linux 6.8 the question itself makes the kernel catch up.
+fn forwarding(socket: &mut Socket, names: &[&str]) -> io::Result<()> {
+    for name in names {
+        let question = LinkRequest { name: Some(name), ..LinkRequest::default() };
+        for _ in 0..LINK_ATTEMPTS {
+            let mut requests = Requests::default();
+            question.get(&mut requests);
+            let mut up = false;
+            socket.exchange(&requests, |message| {
+                up = is_operational(message);
+                Ok(())
+            })?;
+            if up {
+                break;
+            }
+            std::thread::sleep(LINK_PAUSE);
+        }
+    }
+    Ok(())
 }
 
 fn exchange(socket: &mut Socket, requests: &Requests) -> io::Result<Answers> {

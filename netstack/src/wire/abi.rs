@@ -42,7 +42,10 @@ pub(crate) const RTN_UNICAST: u8 = 1;
 // linux/if.h
 pub(crate) const IFF_UP: u32 = 1;
 
+pub(crate) const IF_OPER_UP: u8 = 6;
+
 // linux/if_link.h
+pub(crate) const IFLA_OPERSTATE: u16 = 16;
 pub(crate) const IFLA_ADDRESS: u16 = 1;
 pub(crate) const IFLA_IFNAME: u16 = 3;
 pub(crate) const IFLA_MTU: u16 = 4;

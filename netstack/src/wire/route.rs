@@ -243,6 +243,12 @@ pub(crate) fn read_link(message: &Message<'_>) -> Result<Link, Malformed> {
     Ok(link)
 }
 
+/// Whether RTM_NEWLINK says that packets pass (RFC 2863's ifOperStatus up).
+pub(crate) fn is_operational(message: &Message<'_>) -> bool {
+    let attributes = message.payload.get(16..).unwrap_or_default();
+    find(attributes, abi::IFLA_OPERSTATE) == Some(&[abi::IF_OPER_UP])
+}
+
 /// Reads RTM_NEWADDR; `None` for families other than IP.
 pub(crate) fn read_address_of(message: &Message<'_>) -> Result<Option<Address>, Malformed> {
     let (header, rest) = split(message, 8)?;

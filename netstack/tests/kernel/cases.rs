@@ -19,6 +19,7 @@ cases![
     a_published_port_is_reached_from_everywhere,
     the_same_without_br_netfilter,
     the_same_with_strict_reverse_path_filters,
+    the_first_packet_is_not_lost,
     udp_is_published_too,
     a_port_on_one_address_is_reached_there_only,
     a_port_on_loopback_is_fenced_from_the_lan,
@@ -80,6 +81,19 @@ fn bridge_filter(value: &str) {
     sh(&format!(
         "for f in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do [ ! -e $f ] || echo {value} > $f; done"
     ));
+}
+
+fn the_first_packet_is_not_lost() {
+    lan();
+    serve_tcp("host", "host", "0.0.0.0", 80);
+    for last in 2..32 {
+        let name = format!("c{last}");
+        start(&name, &NET.plan(last, &[]));
+        let asked = std::time::Instant::now();
+        fetch(&name, "10.88.0.1", 80);
+        // A lost ARP request or answer is repeated after a second.
+        assert!(asked.elapsed().as_millis() < 500, "{name}: {:?}", asked.elapsed());
+    }
 }
 
 fn udp_is_published_too() {

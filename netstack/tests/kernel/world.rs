@@ -136,11 +136,8 @@ impl Net {
 pub fn start(name: &str, plan: &NetworkPlan) -> Attached {
     sh(&format!("ip netns add {name}"));
     let netns = File::open(format!("/run/netns/{name}")).unwrap();
-    let sysctls = ProcSys::open().unwrap();
-    let attached = apply::attach(plan, netns.as_fd(), &sysctls).unwrap_or_else(|e| panic!("{e:?}"));
-    inside(name, || apply::configure_inside(&plan.endpoint, &sysctls))
-        .unwrap_or_else(|e| panic!("{e:?}"));
-    attached
+    apply::attach(plan, netns.as_fd(), &ProcSys::open().unwrap())
+        .unwrap_or_else(|e| panic!("{e:?}"))
 }
 
 /// Answers every TCP connection to `port` of namespace `name` with "<tag> <client address>".
