@@ -37,26 +37,36 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 pub(crate) fn empty(top: &OwnedFd) -> io::Result<()> {
     let mut lifted = 0u64;
     loop {
-        let mut met_directory = false;
-        for (name, is_dir) in entries(top)? {
+        let round = entries(top)?;
+        if round.is_empty() {
+            return Ok(());
+        }
+        for (name, is_dir) in round {
             if !is_dir {
                 gone(unlinkat(top, &name, AtFlags::empty()))?;
                 continue;
             }
-            met_directory = true;
             // Someone else's mode must not stop root without CAP_DAC_OVERRIDE.
             let dir = openat(top, &name, OPEN_DIR, Mode::empty())?;
-            for (child, is_dir) in entries(&dir)? {
-                if !is_dir {
-                    gone(unlinkat(&dir, &child, AtFlags::empty()))?;
-                } else if unlinkat(&dir, &child, AtFlags::REMOVEDIR).is_err() {
-                    lift(&dir, &child, top, &mut lifted)?;
-                }
-            }
+            flatten(&dir, top, &mut lifted)?;
             unlinkat(top, &name, AtFlags::REMOVEDIR)?;
         }
-        if !met_directory {
+    }
+}
+
+/// Empties `dir` but for directories that are not empty: those move to `top`.
+fn flatten(dir: &OwnedFd, top: &OwnedFd, lifted: &mut u64) -> io::Result<()> {
+    loop {
+        let round = entries(dir)?;
+        if round.is_empty() {
             return Ok(());
+        }
+        for (child, is_dir) in round {
+            if !is_dir {
+                gone(unlinkat(dir, &child, AtFlags::empty()))?;
+            } else if unlinkat(dir, &child, AtFlags::REMOVEDIR).is_err() {
+                lift(dir, &child, top, lifted)?;
+            }
         }
     }
 }
@@ -106,4 +116,43 @@ fn entries(dir: &OwnedFd) -> io::Result<Vec<(CString, bool)>> {
         }
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{mkdirat, symlinkat};
+
+    #[test]
+    fn a_very_deep_tree_is_removed_with_few_descriptors() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("top");
+        std::fs::create_dir(&top).unwrap();
+        let mut at = openat(rustix::fs::CWD, &top, OPEN_DIR, Mode::empty()).unwrap();
+        // Deeper than any path can name, and than there are descriptors.
+        for _ in 0..5000 {
+            mkdirat(&at, "d", Mode::RWXU).unwrap();
+            symlinkat("d", &at, "link").unwrap();
+            at = openat(&at, "d", OPEN_DIR, Mode::empty()).unwrap();
+        }
+        remove(&top).unwrap();
+        assert!(!top.exists());
+    }
+
+    #[test]
+    fn a_very_wide_tree_is_removed_and_links_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (top, outside) = (dir.path().join("top"), dir.path().join("outside"));
+        std::fs::create_dir_all(top.join("a/.lifted.1/x")).unwrap();
+        std::fs::create_dir_all(outside.join("kept")).unwrap();
+        for n in 0..10_500 {
+            std::fs::File::create(top.join(format!("a/{n}"))).unwrap();
+            std::fs::File::create(top.join(format!("{n}"))).unwrap();
+        }
+        std::os::unix::fs::symlink(&outside, top.join("a/out")).unwrap();
+        std::os::unix::fs::symlink(&outside, top.join("out")).unwrap();
+        remove(&top).unwrap();
+        assert!(!top.exists() && outside.join("kept").exists());
+        remove(&top).unwrap();
+    }
 }
