@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use rcnt_base::report::{ExitKind, chain};
+use rcnt_engine::EngineError;
 
 /// What is left to say and the code to exit with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,12 @@ impl Failure {
         self
     }
 
+    /// With another line.
+    pub(crate) fn worded(mut self, line: String) -> Self {
+        self.line = Some(line);
+        self
+    }
+
     /// With another exit code.
     pub(crate) fn code(mut self, code: u8) -> Self {
         self.code = code;
@@ -73,6 +80,31 @@ impl Failure {
     /// Prints it to stderr; nothing sensible can be done when that is gone.
     pub(crate) fn print(&self) {
         let _ = io::stderr().write_all(self.text().as_bytes());
+    }
+}
+
+impl Failure {
+    /// An error of the engine that kept a command from running in a container:
+    /// docker's exit codes 125–127.
+    pub(crate) fn starting(error: EngineError) -> Self {
+        let code = error.exit_kind().code();
+        Self::from(error).code(code)
+    }
+
+    /// Any other error, its chain on one line.
+    pub(crate) fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::general(chain(error))
+    }
+}
+
+/// Exit code 1, as of every command that starts nothing.
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        let failure = Self::of(&error);
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
     }
 }
 

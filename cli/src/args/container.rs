@@ -97,8 +97,8 @@ pub(crate) struct ExecFlags {
     /// Override the key sequence for detaching a container
     #[arg(long, value_name = "KEYS")]
     pub(crate) detach_keys: Option<String>,
-    /// Set environment variables
-    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    /// Set environment variables (NAME=VALUE, or NAME to pass on rcnt's own)
+    #[arg(short, long, value_name = "VARIABLE")]
     pub(crate) env: Vec<String>,
     /// Read in a file of environment variables
     #[arg(long, value_name = "FILE")]

@@ -10,6 +10,11 @@ use super::verbs::{GROUPS, Group, Purpose, VERBS, Verb};
 const HEADING: Style = Style::new().bold().underline();
 const WORD: Style = AnsiColor::Cyan.on_default();
 
+/// In manual pages (docker-run(1) has the same codes).
+const EXIT_STATUS: &str = "The exit status is that of the command run in the container, 128+N if \
+signal N ended it; 125 if rcnt itself failed or a flag is wrong, 126 if the command cannot be \
+invoked, 127 if it cannot be found. Every other command of rcnt exits with 1 when it fails.";
+
 /// The styles of clap's part of a help text.
 fn styles() -> Styles {
     Styles::plain().header(HEADING).literal(WORD)
@@ -47,7 +52,12 @@ pub(super) fn overview() -> String {
 pub(crate) fn tree() -> clap::Command {
     let named = |name: &'static str, usage: &str, verb: &Verb| {
         let hidden = verb.purpose == Purpose::Hidden;
-        verb.declared().name(name).override_usage(usage.to_owned()).hide(hidden)
+        let command = verb.declared().name(name).override_usage(usage.to_owned()).hide(hidden);
+        if matches!(verb.name, "run" | "exec" | "create") {
+            command.after_help(EXIT_STATUS)
+        } else {
+            command
+        }
     };
     let verbs = VERBS
         .iter()

@@ -75,6 +75,9 @@ pub(crate) struct ImportFlags {
     /// Set commit message for imported image
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) message: Option<String>,
+    /// The platform of the image (os[/arch[/variant]])
+    #[arg(long)]
+    pub(crate) platform: Option<String>,
     /// The tarball, or - for STDIN
     #[arg(value_name = "FILE|-")]
     pub(crate) source: String,

@@ -55,14 +55,14 @@ pub(crate) struct RunFlags {
     /// Overwrite the default ENTRYPOINT of the image
     #[arg(long, value_name = "COMMAND")]
     entrypoint: Option<String>,
-    /// Set environment variables
-    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    /// Set environment variables (NAME=VALUE, or NAME to pass on rcnt's own)
+    #[arg(short, long, value_name = "VARIABLE")]
     env: Vec<String>,
     /// Read in a file of environment variables
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
-    /// Expose a port or a range of ports
-    #[arg(long, value_name = "PORT[-PORT][/PROTO]")]
+    /// Expose a port or a range of ports (PORT[-PORT][/PROTO])
+    #[arg(long, value_name = "PORT")]
     expose: Vec<String>,
     /// Add additional groups to join
     #[arg(long, value_name = "GROUP")]
@@ -80,7 +80,7 @@ pub(crate) struct RunFlags {
     #[arg(long, value_name = "ADDRESS")]
     ip: Option<String>,
     /// Set meta data on a container
-    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    #[arg(short, long, value_name = "LABEL")]
     label: Vec<String>,
     /// Read in a line delimited file of labels
     #[arg(long, value_name = "FILE")]
@@ -115,8 +115,8 @@ pub(crate) struct RunFlags {
     /// Give extended privileges to this container
     #[arg(long)]
     privileged: bool,
-    /// Publish a container's port(s) to the host
-    #[arg(short, long, value_name = "[[IP:]HOSTPORT:]PORT[/PROTO]")]
+    /// Publish a container's port(s) to the host ([[IP:]HOSTPORT:]PORT[/PROTO])
+    #[arg(short, long, value_name = "PORT")]
     publish: Vec<String>,
     /// Publish all exposed ports to random ports
     #[arg(short = 'P', long)]
@@ -152,20 +152,20 @@ pub(crate) struct RunFlags {
     /// Sysctl options
     #[arg(long, value_name = "KEY=VALUE")]
     sysctl: Vec<String>,
-    /// Mount a tmpfs directory
-    #[arg(long, value_name = "PATH[:OPTIONS]")]
+    /// Mount a tmpfs directory (PATH[:OPTIONS])
+    #[arg(long, value_name = "PATH")]
     tmpfs: Vec<String>,
     /// Allocate a pseudo-TTY
     #[arg(short, long)]
     tty: bool,
-    /// Ulimit options
-    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    /// Ulimit options (NAME=SOFT[:HARD])
+    #[arg(long, value_name = "LIMIT")]
     ulimit: Vec<String>,
     /// Username or UID (format: <name|uid>[:<group|gid>])
     #[arg(short, long)]
     user: Option<String>,
-    /// Bind mount a volume
-    #[arg(short, long, value_name = "[SOURCE:]PATH[:OPTIONS]")]
+    /// Bind mount a directory or volume ([SOURCE:]PATH[:OPTIONS])
+    #[arg(short, long, value_name = "VOLUME")]
     volume: Vec<String>,
     /// Working directory inside the container
     #[arg(short, long, value_name = "DIR")]

@@ -286,6 +286,11 @@ impl<'a> Attached<'a> {
             // background, has nothing more for us.
             Err(_) => &[],
         };
+        if typed.is_empty() && self.raw.is_some() {
+            // A raw terminal ends only by hanging up: nothing to tell the container.
+            self.ended = Some(Ended::Signalled(Signal::HUP.as_raw()));
+            return Ok(());
+        }
         if typed.is_empty() {
             if let Some(watch) = &mut self.watch {
                 streams.write_input(&watch.finish())?;
@@ -321,8 +326,10 @@ impl<'a> Attached<'a> {
                 return;
             }
         }
-        // Once the container has ended, a signal is for us.
-        if caught.proxy && self.ended.is_none() {
+        // Once the container has ended, a signal is for us; and so is always the
+        // news that a terminal is gone.
+        let hung_up = self.terminal.is_some() && signal == Signal::HUP.as_raw();
+        if caught.proxy && self.ended.is_none() && !hung_up {
             streams.signal(signal);
         } else if signal != Signal::CONT.as_raw() {
             self.ended = Some(Ended::Signalled(signal));

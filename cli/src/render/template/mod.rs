@@ -20,7 +20,7 @@ mod tests;
 
 use serde_json::Value;
 
-pub(crate) use printf::display;
+pub(crate) use printf::quoted;
 
 /// Why a template cannot be used. The texts are Go's where scripts may know them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -76,9 +76,9 @@ pub(super) fn parse(text: &str) -> Result<Tree, TemplateError> {
     let mut parser = Parser { tokens, next: 0, depth: 0, loops: 0, defined: BTreeMap::new() };
     let (main, end) = parser.nodes()?;
     match end {
-        End::Input => Ok(Tree { main, defined: parser.defined }),
-        End::End => Err(parser.error("unexpected {{end}}")),
-        End::Else => Err(parser.error("unexpected {{else}}")),
+        Stop::Input => Ok(Tree { main, defined: parser.defined }),
+        Stop::End => Err(parser.error("unexpected {{end}}")),
+        Stop::Else => Err(parser.error("unexpected {{else}}")),
     }
 }
 
@@ -93,7 +93,7 @@ struct Parser {
 
 /// What ended a list of nodes.
 #[derive(PartialEq)]
-enum End {
+enum Stop {
     Input,
     End,
     /// The `else` is taken, what follows it is not.
@@ -101,11 +101,11 @@ enum End {
 }
 
 impl Parser {
-    fn nodes(&mut self) -> Result<(Vec<Node>, End), TemplateError> {
+    fn nodes(&mut self) -> Result<(Vec<Node>, Stop), TemplateError> {
         self.deeper()?;
         let mut nodes = Vec::new();
         let end = loop {
-            let Some(token) = self.take() else { break End::Input };
+            let Some(token) = self.take() else { break Stop::Input };
             match token {
                 Kind::Text(text) => nodes.push(Node::Text(text)),
                 _ => match self.action(&mut nodes)? {
@@ -119,7 +119,7 @@ impl Parser {
     }
 
     /// What follows `{{`. `Some` if it ends the list it stands in.
-    fn action(&mut self, nodes: &mut Vec<Node>) -> Result<Option<End>, TemplateError> {
+    fn action(&mut self, nodes: &mut Vec<Node>) -> Result<Option<Stop>, TemplateError> {
         let word = match self.peek() {
             Some(Kind::Word(word)) => word.clone(),
             _ => String::new(),
@@ -135,9 +135,9 @@ impl Parser {
             }
             "end" => {
                 self.close()?;
-                return Ok(Some(End::End));
+                return Ok(Some(Stop::End));
             }
-            "else" => return Ok(Some(End::Else)),
+            "else" => return Ok(Some(Stop::Else)),
             "break" | "continue" => {
                 if self.loops == 0 {
                     return Err(self.error(&format!("{{{{{word}}}}} outside {{{{range}}}}")));
@@ -175,7 +175,7 @@ impl Parser {
         let loops = std::mem::take(&mut self.loops);
         let (nodes, end) = self.nodes()?;
         self.loops = loops;
-        if end != End::End {
+        if end != Stop::End {
             return Err(self.error("unexpected EOF"));
         }
         self.defined.insert(name.to_owned(), nodes);
@@ -190,9 +190,9 @@ impl Parser {
         let (then, end) = self.nodes()?;
         self.loops -= usize::from(word == "range");
         let otherwise = match end {
-            End::End => Vec::new(),
-            End::Input => return Err(self.error("unexpected EOF")),
-            End::Else => match self.peek() {
+            Stop::End => Vec::new(),
+            Stop::Input => return Err(self.error("unexpected EOF")),
+            Stop::Else => match self.peek() {
                 // "{{else if}}" is an "{{if}}" within the else, sharing its end.
                 Some(Kind::Word(next)) if next == word && word != "range" => {
                     self.take();
@@ -204,7 +204,7 @@ impl Parser {
                 _ => {
                     self.close()?;
                     let (nodes, end) = self.nodes()?;
-                    if end != End::End {
+                    if end != Stop::End {
                         return Err(self.error("expected end; found {{else}} or EOF"));
                     }
                     nodes

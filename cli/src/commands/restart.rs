@@ -1,0 +1,18 @@
+//! `restart`.
+
+use rcnt_engine::Engine;
+
+use crate::args::container::StopFlags;
+use crate::failure::Failure;
+
+/// `restart`.
+///
+/// # Errors
+/// stdout is gone.
+pub(super) fn restart(engine: &Engine, flags: &StopFlags) -> Result<u8, Failure> {
+    super::each(&flags.containers, |name| {
+        let container = engine.find(name)?;
+        engine.restart(&container, flags.signal.as_deref(), flags.timeout)?;
+        Ok(name.to_owned())
+    })
+}
