@@ -17,7 +17,11 @@ use rcnt_runtime::cgroup::{
 };
 use rcnt_runtime::plan::{CgroupPlan, Resources};
 use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, mknodat};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
+};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::UnshareFlags;
 use single_threaded::{start, wait};
 
 fn main() -> ExitCode {
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
         ("kill_reaches_nested_cgroups_and_forks", kill_is_complete),
         ("a_limit_that_cannot_be_met_leaves_nothing", impossible_limit),
         ("a_cgroup_of_busy_processes_is_not_removed", busy_is_told),
+        ("inside_a_container_limits_are_refused_and_the_rest_works", inside_a_container),
         ("creating_joining_removing_is_cheap", cheap),
         ("the_parents_are_gone_in_the_end", no_parents_left),
     ])
@@ -197,8 +202,7 @@ fn pids_are_limited() {
             std::thread::sleep(Duration::from_secs(5));
             0
         });
-        let second =
-            rcnt_base::sys::child::clone3(rustix::thread::UnshareFlags::empty(), None).err();
+        let second = rcnt_base::sys::child::clone3(UnshareFlags::empty(), None).err();
         kill_process(first, Signal::KILL).unwrap();
         u8::from(second.and_then(|e| e.raw_os_error()) != Some(libc::EAGAIN))
     });
@@ -294,7 +298,7 @@ fn kill_is_complete() {
         handles.join_self().unwrap();
         // Whoever is left goes on forking.
         loop {
-            let _ = rcnt_base::sys::child::clone3(rustix::thread::UnshareFlags::empty(), None);
+            let _ = rcnt_base::sys::child::clone3(UnshareFlags::empty(), None);
             std::thread::sleep(Duration::from_micros(100));
         }
     });
@@ -339,6 +343,32 @@ fn busy_is_told() {
     assert!(pids(&group.layout, &group.path).unwrap().contains(&pid.as_raw_nonzero().get()));
     kill_all(&group.layout, &group.path).unwrap();
     wait(pid);
+}
+
+/// In a cgroup namespace the root one sees is no real root: with processes in it,
+/// controllers cannot be handed down (docker in docker without an own init).
+fn inside_a_container() {
+    let group = Group::new("outer");
+    if group.layout.kind() != LayoutKind::V2 {
+        return println!("  skipped: pure v2 only");
+    }
+    let code = group.run(Resources::default(), || {
+        let own = UnshareFlags::NEWCGROUP | UnshareFlags::NEWNS;
+        rcnt_base::sys::child::unshare_namespaces(own).unwrap();
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        mount_change("/", private).unwrap();
+        unmount("/sys/fs/cgroup", UnmountFlags::DETACH).unwrap();
+        mount("cgroup2", "/sys/fs/cgroup", "cgroup2", MountFlags::empty(), None).unwrap();
+        let inner = Group::of(layout().unwrap(), "inner");
+        let wish = Resources { pids_limit: Some(5), ..Resources::default() };
+        let error = inner.create(wish).unwrap_err().to_string();
+        assert!(error.contains("--pids-limit") && error.contains("pids.max"), "{error}");
+        inner.create(Resources::default()).unwrap();
+        let devices = Resources { devices: default_device_rules(), ..Resources::default() };
+        assert_eq!(inner.run(devices, try_devices), 1);
+        0
+    });
+    assert_eq!(code, 0);
 }
 
 fn cheap() {

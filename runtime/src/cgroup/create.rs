@@ -180,9 +180,13 @@ fn ensure_cpuset(mountpoint: &Path, path: &Path) -> Result<(), CgroupError> {
     dirs.into_iter().rev().try_for_each(|dir| copy_cpuset(&mountpoint.join(dir)))
 }
 
+/// The first bytes tell, and one read(2) is what the start path pays for them.
 fn is_blank(file: &Path) -> Result<bool, CgroupError> {
-    let text = std::fs::read(file).map_err(CgroupError::io("read", file))?;
-    Ok(text.trim_ascii().is_empty())
+    let mut head = [0; 64];
+    let length = rustix::fs::open(file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .and_then(|fd| rustix::io::read(fd, &mut head))
+        .map_err(CgroupError::io("read", file))?;
+    Ok(head.get(..length).unwrap_or_default().trim_ascii().is_empty())
 }
 
 /// The v2 controllers to switch on: on a pure v2 host those that limits and
