@@ -274,8 +274,7 @@ impl Pull<'_> {
         let mut wait = self.options.retries.first_contact();
         loop {
             match self.repository.manifest(target) {
-                // A registry that cannot be reached at all is told at once.
-                Err(e) if !matches!(e, RegistryError::Unreachable { .. }) && wait.again(&e, 0) => {}
+                Err(e) if !e.is_silence() && wait.again(&e, 0) => {}
                 done => return Ok(done?),
             }
         }

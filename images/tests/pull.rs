@@ -295,6 +295,29 @@ fn broken_connections_are_continued_where_they_broke() {
 }
 
 #[test]
+fn a_connection_that_closes_without_a_word_is_tried_again() {
+    let image = small("amd64");
+    let (manifest, blobs) = (image.manifest.clone(), image.blobs());
+    let asked = Mutex::new(BTreeMap::<String, usize>::new());
+    let server = Server::start(move |request| {
+        let name = request.path.rsplit('/').next().unwrap();
+        let mut asked = asked.lock().unwrap();
+        let times = asked.entry(name.to_owned()).or_default();
+        *times += 1;
+        match blobs.get(name) {
+            // Whatever is asked for first, the server hangs up.
+            _ if *times == 1 => Vec::new(),
+            Some(blob) => reply(200, &[], blob),
+            None => reply(200, &[MANIFEST_TYPE], &manifest),
+        }
+    });
+    let place = place();
+    let name = format!("{}/x", server.name());
+    place.pull(&name).unwrap();
+    assert_eq!(place.file(&name, "top").unwrap(), b"top");
+}
+
+#[test]
 fn a_server_without_ranges_is_read_past_what_is_here() {
     let image = large(1 << 20);
     let server = {

@@ -119,9 +119,21 @@ impl Auth {
             "asking {origin} for a token{}",
             if password.is_some() { " as a user" } else { "" }
         );
+        let body = self.ask_realm(http, &url, password, &failed)?;
+        parse_token(&body).map(|token| format!("Bearer {token}")).map_err(|why| failed(why.into()))
+    }
+
+    /// The token service's document.
+    fn ask_realm(
+        &self,
+        http: &Http,
+        url: &Uri,
+        password: Option<Credentials>,
+        failed: &dyn Fn(String) -> RegistryError,
+    ) -> Result<Vec<u8>, RegistryError> {
         let basic = password.map(|p| p.basic());
         let ask = Ask { authorization: basic.as_deref(), ..Ask::default() };
-        let answer = http.get(&url, &ask).map_err(|e| match e {
+        let answer = http.get(url, &ask).map_err(|e| match e {
             HttpError::Io(_, e) | HttpError::Tls(_, e) => failed(e.to_string()),
             HttpError::Redirect(why) => failed(format!("it redirects {why}")),
         })?;
@@ -132,12 +144,10 @@ impl Auth {
         if !status.is_success() {
             return Err(failed(format!("it answered {}", status.as_u16())));
         }
-        let body = read_document(answer.response, TOKEN_MAX, TOKEN_PATIENCE);
-        let body = body.map_err(|e| match e {
+        read_document(answer.response, TOKEN_MAX, TOKEN_PATIENCE).map_err(|e| match e {
             BodyError::TooLarge => failed(format!("more than {TOKEN_MAX} bytes came")),
             BodyError::Io(e) => failed(e.to_string()),
-        })?;
-        parse_token(&body).map(|token| format!("Bearer {token}")).map_err(|why| failed(why.into()))
+        })
     }
 
     /// The realm's address with our question in it.

@@ -172,11 +172,26 @@ impl RegistryError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Broken { .. } => true,
-            // A refused connection is a fact; a time-out or a reset may pass.
-            Self::Unreachable { source, .. } => source.kind() != io::ErrorKind::ConnectionRefused,
+            // A refused connection or an unknown name is a fact; these may pass.
+            Self::Unreachable { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::TimedOut
+                    | io::ErrorKind::WouldBlock
+                    | io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+            ),
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
             _ => false,
         }
+    }
+
+    /// Whether a server was waited for in vain: the user has waited long enough.
+    pub(crate) fn is_silence(&self) -> bool {
+        let silent =
+            |e: &io::Error| matches!(e.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock);
+        matches!(self, Self::Unreachable { source, .. } if silent(source))
     }
 
     /// What the user could do about it.
