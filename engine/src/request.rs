@@ -134,7 +134,7 @@ pub struct RunRequest {
     /// `-P`.
     pub publish_all: bool,
     /// `--expose`, one by one.
-    pub expose: Vec<(u16, rcnt_netstack::ports::Protocol)>,
+    pub expose: std::collections::BTreeSet<rcnt_netstack::ports::ContainerPort>,
     /// `-e` and `--env-file`, merged; later ones win. Does not hold the image's.
     pub env: Vec<String>,
     /// `-u`; `None` is the image's USER.
@@ -221,4 +221,78 @@ pub struct Ulimit {
     pub soft: i64,
     /// -1 is unlimited.
     pub hard: i64,
+}
+
+/// Why a flag is refused. Each is one line, in docker's words where scripts read them.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// A value that is not of the flag's form.
+    #[error("invalid value \"{value}\" for {flag}: expected {hint}")]
+    Value {
+        /// The flag.
+        flag: &'static str,
+        /// As typed.
+        value: String,
+        /// What would be right.
+        hint: &'static str,
+    },
+    /// A mount flag.
+    #[error("invalid {flag} \"{value}\": {why}")]
+    Mount {
+        /// The flag.
+        flag: &'static str,
+        /// As typed.
+        value: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Two mounts on one path.
+    #[error("Duplicate mount point: {}", .0.display())]
+    DuplicateMount(std::path::PathBuf),
+    /// Flags that exclude each other.
+    #[error("conflicting options: {0}")]
+    Conflict(&'static str),
+    /// `-w`.
+    #[error("the working directory '{0}' is invalid, it needs to be an absolute path")]
+    Workdir(String),
+    /// `--memory`.
+    #[error("minimum memory limit allowed is 6MB")]
+    TooLittleMemory,
+    /// `--memory-swap`.
+    #[error("you should always set the memory limit when using the memory-swap limit")]
+    SwapWithoutMemory,
+    /// `--memory-swap`.
+    #[error("minimum memory-swap limit should be larger than the memory limit")]
+    SwapBelowMemory,
+    /// `--ulimit`.
+    #[error("invalid ulimit type: {0}")]
+    UlimitName(String),
+    /// `--ulimit`.
+    #[error("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")]
+    UlimitOrder {
+        /// As typed.
+        soft: i64,
+        /// As typed.
+        hard: i64,
+    },
+    /// `--oom-score-adj`.
+    #[error("invalid value {0} for --oom-score-adj: the range is [-1000, 1000]")]
+    OomScoreAdj(i32),
+    /// A check of the crate that will use the value.
+    #[error("invalid {flag}")]
+    Source {
+        /// The flag.
+        flag: &'static str,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl RequestError {
+    fn source(
+        flag: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Source { flag, source: source.into() }
+    }
 }

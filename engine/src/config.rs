@@ -1,0 +1,161 @@
+//! `config.toml`: the defaults of an instance, under docker's daemon option names.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use rcnt_netstack::cidr::{Ipv4Net, Ipv6Net};
+use rcnt_netstack::network::AddressPool;
+use serde::Deserialize;
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigSource {
+    /// The usual place; absent is fine.
+    Default(PathBuf),
+    /// `--config` or `RCNT_CONFIG`; absent is an error.
+    Explicit(PathBuf),
+}
+
+/// The whole file. Every key is optional.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Config {
+    /// Interface name of the default bridge; `rcnt0` or the next free number when absent.
+    pub bridge: Option<String>,
+    /// Address and prefix length of the default bridge, `10.1.0.1/16`.
+    pub bip: Option<Ipv4Net>,
+    /// The part of the bridge's subnet that containers get addresses from.
+    pub fixed_cidr: Option<Ipv4Net>,
+    /// Gives the default bridge IPv6; needs `fixed-cidr-v6` or takes a ULA prefix.
+    pub ipv6: bool,
+    /// IPv6 subnet of the default bridge.
+    pub fixed_cidr_v6: Option<Ipv6Net>,
+    /// Bytes; the default route's when absent.
+    pub mtu: Option<u32>,
+    /// Host address that `-p` without one publishes on.
+    pub ip: Option<IpAddr>,
+    /// Ranges that subnets are taken from, in order, instead of the built-in ones.
+    pub default_address_pools: Vec<AddressPool>,
+    /// Name servers of containers without `--dns`.
+    pub dns: Vec<IpAddr>,
+    /// Search domains of containers without `--dns-search`.
+    pub dns_search: Vec<String>,
+    /// Resolver options of containers without `--dns-option`.
+    pub dns_opt: Vec<String>,
+    /// What `--add-host name:host-gateway` stands for; the bridge's address when absent.
+    pub host_gateway_ip: Option<IpAddr>,
+    /// Registries that may be spoken to over plain HTTP, `host:port`.
+    pub insecure_registries: Vec<String>,
+    /// The cgroup below which containers get theirs.
+    pub cgroup_parent: Option<String>,
+    /// `--init` for every container.
+    pub init: bool,
+    /// `--ulimit` of containers without one, `name = "soft:hard"`.
+    pub default_ulimits: std::collections::BTreeMap<String, String>,
+    /// Size of `/dev/shm`, `64m`.
+    pub default_shm_size: Option<String>,
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read configuration {}", .path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// A line is wrong.
+    #[error("configuration {}, line {line}: {why}", .path.display())]
+    Line {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Config {
+    /// Reads the file; an absent one at the usual place means all defaults.
+    ///
+    /// # Errors
+    /// Unreadable, or the first wrong line.
+    pub fn read(source: &ConfigSource) -> Result<Self, ConfigError> {
+        let (path, must_exist) = match source {
+            ConfigSource::Default(path) => (path, false),
+            ConfigSource::Explicit(path) => (path, true),
+        };
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(path, &text),
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !must_exist => Ok(Self::default()),
+            Err(source) => Err(ConfigError::Read { path: path.clone(), source }),
+        }
+    }
+
+    /// Fills in what a container's flags leave open.
+    pub fn apply_defaults(&self, args: &mut crate::request::RunArgs) {
+        args.init |= self.init;
+        args.shm_size = args.shm_size.take().or_else(|| self.default_shm_size.clone());
+        for (name, limits) in &self.default_ulimits {
+            let given = args.ulimit.iter().any(|u| u.split('=').next() == Some(name));
+            if !given {
+                args.ulimit.push(format!("{name}={limits}"));
+            }
+        }
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let line_of = |offset: usize| {
+            text.as_bytes().iter().take(offset).filter(|b| **b == b'\n').count() + 1
+        };
+        toml::from_str(text).map_err(|e| ConfigError::Line {
+            path: path.to_owned(),
+            line: e.span().map_or(1, |span| line_of(span.start)),
+            why: e.message().lines().collect::<Vec<_>>().join(" "),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(Path::new("config.toml"), text)
+    }
+
+    #[test]
+    fn keys_are_dockers() {
+        let config = parse("bip = \"10.9.0.1/24\"\nmtu = 1400\ndns = [\"1.1.1.1\"]\n").unwrap();
+        assert_eq!(
+            (config.bip.unwrap().to_string(), config.mtu),
+            ("10.9.0.1/24".to_owned(), Some(1400))
+        );
+    }
+
+    #[test]
+    fn a_wrong_line_is_named() {
+        for (text, line, word) in [
+            ("mtu = 1400\nbogus = 1\n", "line 2", "bogus"),
+            ("mtu = \"x\"\n", "line 1", "x"),
+            ("\n\nmtu 1\n", "line 3", ""),
+            ("mtu = 1\nfixed-cidr-v6 = \"10.0.0.0/8\"\n", "line 2", "10.0.0.0/8"),
+        ] {
+            let message = parse(text).unwrap_err().to_string();
+            assert!(message.contains(line) && message.contains(word), "{message}");
+            assert!(!message.contains('\n'), "{message}");
+        }
+    }
+
+    #[test]
+    fn only_an_explicit_file_must_exist() {
+        let absent = PathBuf::from("/nonexistent/config.toml");
+        assert!(Config::read(&ConfigSource::Default(absent.clone())).is_ok());
+        assert!(Config::read(&ConfigSource::Explicit(absent)).is_err());
+    }
+}

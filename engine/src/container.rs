@@ -1,0 +1,207 @@
+//! A container as it is stored: what it is ([`Record`], written once) and how
+//! it is ([`State`], rewritten at each change).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use rcnt_base::ids::{ContainerId, Digest, Name};
+use rcnt_netstack::plan::Mac;
+use rcnt_netstack::ports::{ContainerPort, PublishedPort};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::request::RunRequest;
+
+/// Version of `container.json` and `state.json`.
+pub const SCHEMA: u32 = 1;
+
+/// A container as the commands see it.
+#[derive(Debug, Clone)]
+pub struct Container {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: Name,
+    /// What it is.
+    pub record: Record,
+    /// How it is.
+    pub state: State,
+}
+
+/// What a container is. `container.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: Name,
+    /// When it was created.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created: OffsetDateTime,
+    /// What the user asked for.
+    pub request: RunRequest,
+    /// The image it was made from.
+    pub image_id: Digest,
+    /// The request and the image's configuration, merged.
+    pub config: ProcessConfig,
+    /// Its volumes, in the order they are mounted.
+    pub volumes: Vec<VolumeMount>,
+}
+
+/// What runs: the image's configuration with the request's on top.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProcessConfig {
+    /// ENTRYPOINT in force.
+    pub entrypoint: Vec<String>,
+    /// CMD in force.
+    pub command: Vec<String>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    /// Absolute.
+    pub workdir: PathBuf,
+    /// As typed, perhaps empty.
+    pub user: String,
+    /// Inside the container.
+    pub hostname: String,
+    /// The image's and the request's.
+    pub labels: BTreeMap<String, String>,
+    /// The image's and the request's.
+    pub exposed: BTreeSet<ContainerPort>,
+    /// What `stop` sends, checked.
+    pub stop_signal: i32,
+    /// Seconds until `stop` kills; negative: never.
+    pub stop_timeout: i64,
+}
+
+impl ProcessConfig {
+    /// Entrypoint and command together.
+    pub fn args(&self) -> Vec<String> {
+        self.entrypoint.iter().chain(&self.command).cloned().collect()
+    }
+}
+
+/// A volume of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeMount {
+    /// Its name; anonymous ones have 64 hex digits.
+    pub name: Name,
+    /// Made for this container: goes with it.
+    pub anonymous: bool,
+    /// Where it is mounted.
+    pub destination: PathBuf,
+    /// Whether a fresh one takes the image's content.
+    pub copy: bool,
+    /// Whether the container may not write to it.
+    pub read_only: bool,
+}
+
+/// Docker's words for where a container is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Never started.
+    Created,
+    /// Its process runs.
+    Running,
+    /// Its process has ended.
+    Exited,
+}
+
+impl Status {
+    /// `created`, `running`, `exited`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Exited => "exited",
+        }
+    }
+}
+
+/// How a container is. `state.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Where it is in its life.
+    pub status: Status,
+    /// Its first process on the host; 0 when it does not run.
+    pub pid: u32,
+    /// Its supervisor; 0 when it does not run.
+    pub supervisor: u32,
+    /// 128+n after signal n, 125–127 when it could not start.
+    pub exit_code: i32,
+    /// Why it could not start, or was cleaned up after.
+    pub error: String,
+    /// Whether the kernel killed something in it for lack of memory.
+    pub oom_killed: bool,
+    /// When its process last started.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub started: Option<OffsetDateTime>,
+    /// When its process last ended.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub finished: Option<OffsetDateTime>,
+    /// Its place on a bridge network while it runs.
+    pub endpoint: Option<Endpoint>,
+    /// Its published ports while it runs.
+    pub ports: Vec<PublishedPort>,
+}
+
+impl State {
+    /// A container that has never run.
+    pub fn created() -> Self {
+        Self {
+            schema: SCHEMA,
+            status: Status::Created,
+            pid: 0,
+            supervisor: 0,
+            exit_code: 0,
+            error: String::new(),
+            oom_killed: false,
+            started: None,
+            finished: None,
+            endpoint: None,
+            ports: Vec::new(),
+        }
+    }
+
+    /// This state after the process has ended.
+    pub fn exited(self, exit_code: i32, error: &str, oom_killed: bool) -> Self {
+        Self {
+            status: Status::Exited,
+            pid: 0,
+            supervisor: 0,
+            exit_code,
+            error: error.to_owned(),
+            oom_killed,
+            finished: Some(OffsetDateTime::now_utc()),
+            endpoint: None,
+            ports: Vec::new(),
+            ..self
+        }
+    }
+}
+
+/// A place on a bridge network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The network's name.
+    pub network: String,
+    /// The network's id.
+    pub network_id: String,
+    /// The host's end of the veth pair.
+    pub host_interface: String,
+    /// Link-layer address inside.
+    pub mac: Mac,
+    /// Address and prefix length.
+    pub address4: (Ipv4Addr, u8),
+    /// Default route.
+    pub gateway4: Ipv4Addr,
+    /// Address and prefix length.
+    pub address6: Option<(Ipv6Addr, u8)>,
+    /// Default route.
+    pub gateway6: Option<Ipv6Addr>,
+}

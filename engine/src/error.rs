@@ -1,0 +1,180 @@
+//! Why a command on containers failed, what exit code that is, and what may help.
+
+use std::io;
+use std::path::PathBuf;
+
+use rcnt_base::report::{ExitKind, StartError};
+use rcnt_images as images;
+use rcnt_netstack as netstack;
+
+use crate::config::ConfigError;
+use crate::request::RequestError;
+
+/// Any engine operation's error. Displays one line; the cause is the source.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The instance cannot be used at all.
+    #[error("rcnt must be run as root")]
+    NotRoot,
+    /// `config.toml`.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A flag.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// A file of ours.
+    #[error("{what}")]
+    State {
+        /// What was tried.
+        what: String,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// A name or id that is nobody's.
+    #[error("No such container: {0}")]
+    NoSuchContainer(String),
+    /// A prefix of several ids.
+    #[error("multiple IDs found with provided prefix: {0}")]
+    AmbiguousPrefix(String),
+    /// `--name`.
+    #[error(
+        "the container name \"/{name}\" is already in use by container \"{holder}\"; \
+         remove (or rename) that container to be able to reuse that name"
+    )]
+    NameTaken {
+        /// As asked for.
+        name: String,
+        /// Full id.
+        holder: String,
+    },
+    /// `--name`.
+    #[error("invalid container name")]
+    Name(#[source] rcnt_base::ids::IdError),
+    /// `--network`.
+    #[error("network {0} not found")]
+    NoSuchNetwork(String),
+    /// `--network=container:`.
+    #[error("cannot join network of a non running container: {0}")]
+    JoinStopped(String),
+    /// A command that needs a running container.
+    #[error("container {0} is not running")]
+    NotRunning(String),
+    /// `rm` without `-f`.
+    #[error(
+        "cannot remove container \"/{0}\": container is running: stop the container before \
+         removing or force remove"
+    )]
+    RemoveRunning(String),
+    /// A process that survives even SIGKILL.
+    #[error("container {0} does not end, even killed")]
+    WillNotDie(String),
+    /// Nothing to run.
+    #[error("no command specified")]
+    NoCommand,
+    /// `--mount type=bind`, or a source that cannot be made.
+    #[error("bind source path does not exist: {}", .0.display())]
+    BindSource(PathBuf),
+    /// A source `-v` should make.
+    #[error("cannot create bind source {}", .path.display())]
+    CreateBindSource {
+        /// Which.
+        path: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// `--sysctl`.
+    #[error("sysctl '{0}' is not allowed")]
+    Sysctl(String),
+    /// An option that the host cannot serve.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Rights and filters.
+    #[error("cannot plan the container's rights")]
+    Rights(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The image store.
+    #[error(transparent)]
+    Image(#[from] Box<images::store::StoreError>),
+    /// No such image here.
+    #[error(transparent)]
+    Resolve(Box<images::store::ResolveError>),
+    /// The name of an image to fetch.
+    #[error(transparent)]
+    Pull(Box<dyn std::error::Error + Send + Sync>),
+    /// Fetching an image.
+    #[error(transparent)]
+    PullImage(Box<images::pull::PullError>),
+    /// Addresses and ports.
+    #[error(transparent)]
+    Claims(Box<dyn std::error::Error + Send + Sync>),
+    /// The network of this instance.
+    #[error("cannot set up network {name}")]
+    Network {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The container did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The supervisor is gone without a word.
+    #[error("the supervisor of container {0} died; its container was cleaned up")]
+    SupervisorDied(String),
+    /// A signal name.
+    #[error(transparent)]
+    Signal(#[from] crate::signals::SignalError),
+    /// What went wrong while cleaning up; everything else was done.
+    #[error("cannot clean up after container {id}: {}", .problems.join("; "))]
+    Teardown {
+        /// Short id.
+        id: String,
+        /// One line each.
+        problems: Vec<String>,
+    },
+}
+
+impl EngineError {
+    /// A file operation of ours that failed: "what: why".
+    pub(crate) fn state(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::State { what, source }
+    }
+
+    /// The exit code of `run`, `create`, `start` and `exec`, as docker's; other
+    /// commands exit with 1 whatever happened.
+    pub fn exit_kind(&self) -> ExitKind {
+        match self {
+            EngineError::Start(error) => error.kind,
+            _ => ExitKind::Runtime,
+        }
+    }
+
+    /// What the user can do about it, where we know.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            EngineError::PullImage(error) => return error.hint(),
+            EngineError::NotRoot => Some("try again with sudo"),
+            EngineError::BindSource(_) => {
+                Some("create it, or use -v, which makes missing directories")
+            }
+            EngineError::NoSuchNetwork(_) => {
+                Some("the networks are: bridge, none, host, container:<name or id>")
+            }
+            EngineError::JoinStopped(_) => Some("start that container first"),
+            EngineError::NoCommand => {
+                Some("the image has no CMD or ENTRYPOINT: say what to run after its name")
+            }
+            _ => None,
+        };
+        hint.map(str::to_owned)
+    }
+}
+
+/// Shorthand.
+pub type Result<T> = std::result::Result<T, EngineError>;
+
+impl From<netstack::claims::ClaimError> for EngineError {
+    fn from(error: netstack::claims::ClaimError) -> Self {
+        EngineError::Claims(Box::new(error))
+    }
+}

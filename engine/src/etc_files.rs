@@ -1,0 +1,110 @@
+//! `/etc/resolv.conf`, `/etc/hostname` and `/etc/hosts` of a container: made
+//! anew at each start, laid over the image's, editable inside while it runs.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use rcnt_base::files::{self, Durability};
+use rcnt_netstack::names::{
+    DnsOverrides, ExtraHost, HostTarget, HostsFile, ResolvConf, hostname_file,
+    read_host_resolv_conf,
+};
+
+use crate::Engine;
+use crate::container::Container;
+use crate::error::{EngineError, Result};
+use crate::network::Place;
+use crate::request::NetworkMode;
+
+/// Writes the files; returns (host path, path in the container) of each.
+///
+/// # Errors
+/// The disk is full, or the host's resolv.conf unreadable.
+pub(crate) fn write(
+    engine: &Engine,
+    container: &Container,
+    place: &Place,
+) -> Result<Vec<(PathBuf, PathBuf)>> {
+    // Who joins a network namespace shares its owner's names.
+    let run = engine.paths.run(place.joined.as_ref().unwrap_or(&container.id));
+    if place.joined.is_none() {
+        let writing = || EngineError::state("cannot write the container's /etc files");
+        let host = read_host_resolv_conf(Path::new("/")).map_err(writing())?;
+        let texts = [
+            ("resolv.conf", resolv_conf(engine, container, place, &host)),
+            ("hostname", hostname_file(&container.record.config.hostname)),
+            ("hosts", hosts(engine, container, place)?),
+        ];
+        for (name, text) in texts {
+            files::write_atomic_mode(&run.join(name), text.as_bytes(), 0o644, Durability::Volatile)
+                .map_err(writing())?;
+        }
+    }
+    let file = |name: &str| (run.join(name), Path::new("/etc").join(name));
+    Ok(vec![file("resolv.conf"), file("hostname"), file("hosts")])
+}
+
+fn resolv_conf(engine: &Engine, container: &Container, place: &Place, host: &ResolvConf) -> String {
+    let (request, config) = (&container.record.request, &engine.config);
+    let or = |own: &[String], default: &[String]| {
+        if own.is_empty() { default.to_vec() } else { own.to_vec() }
+    };
+    let overrides = DnsOverrides {
+        name_servers: match request.dns.is_empty() {
+            true => config.dns.clone(),
+            false => request.dns.clone(),
+        },
+        search: or(&request.dns_search, &config.dns_search),
+        options: or(&request.dns_option, &config.dns_opt),
+    };
+    let unchanged = overrides == DnsOverrides::default();
+    if request.network == NetworkMode::Host && unchanged {
+        // The host's own namespace reaches what the host's file names.
+        return std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    }
+    let ipv6 = place.endpoint.as_ref().is_some_and(|e| e.address6.is_some());
+    host.for_container(&overrides, ipv6).render()
+}
+
+fn hosts(engine: &Engine, container: &Container, place: &Place) -> Result<String> {
+    let request = &container.record.request;
+    let mut extra = Vec::new();
+    for entry in &request.add_host {
+        // Checked when the container was created.
+        extra.extend(entry.parse::<ExtraHost>());
+    }
+    if request.network == NetworkMode::Host {
+        let mut text = std::fs::read_to_string("/etc/hosts")
+            .map_err(EngineError::state("cannot read /etc/hosts"))?;
+        for ExtraHost { name, target } in &extra {
+            if let HostTarget::Address(address) = target {
+                text.push_str(&format!("{address}\t{name}\n"));
+            }
+        }
+        return Ok(text);
+    }
+    let endpoint = place.endpoint.as_ref();
+    let both = |v4: Option<IpAddr>, v6: Option<IpAddr>| -> Vec<IpAddr> {
+        v4.into_iter().chain(v6).collect()
+    };
+    let addresses = both(
+        endpoint.map(|e| e.address4.0.into()),
+        endpoint.and_then(|e| e.address6).map(|(a, _)| a.into()),
+    );
+    let gateway = match engine.config.host_gateway_ip {
+        Some(ip) => vec![ip],
+        None => both(
+            endpoint.map(|e| e.gateway4.into()),
+            endpoint.and_then(|e| e.gateway6).map(Into::into),
+        ),
+    };
+    let file = HostsFile {
+        hostname: &container.record.config.hostname,
+        domainname: request.domainname.as_deref(),
+        addresses: &addresses,
+        extra: &extra,
+        gateway: &gateway,
+        ipv6: endpoint.is_some_and(|e| e.address6.is_some()),
+    };
+    Ok(file.render())
+}

@@ -1,0 +1,67 @@
+//! How to take back what starting a container made: written down before the
+//! first change, run at every end. Start failure, normal exit, `rm -f` and the
+//! clean-up after a crash all call [`teardown`].
+
+use std::path::{Path, PathBuf};
+
+use rcnt_base::files::{self, Durability};
+use rcnt_base::ids::ContainerId;
+use rcnt_base::report;
+use rcnt_netstack::apply;
+use rcnt_netstack::claims::{self, ClaimsUndo};
+use rcnt_netstack::plan::NetworkUndo;
+use rcnt_runtime::cgroup::{self, CgroupError};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{EngineError, Result};
+use crate::paths::Paths;
+
+/// `undo.json`: names only, so that it means the same in any process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Journal {
+    /// Whose.
+    pub id: ContainerId,
+    /// The cgroup, as the runtime names it.
+    pub cgroup: PathBuf,
+    /// Links and map elements; none without a bridge network.
+    pub network: Option<NetworkUndo>,
+    /// Addresses and ports; freed last, when nothing uses them any more.
+    pub claims: Option<ClaimsUndo>,
+}
+
+impl Journal {
+    /// Saves it where [`teardown`] after a crash finds it. Not durable: a reboot
+    /// undoes all of it.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn save(&self, paths: &Paths) -> Result<()> {
+        files::write_json(&paths.undo(&self.id), self, Durability::Volatile)
+            .map_err(EngineError::state("cannot write the undo list"))
+    }
+}
+
+/// Kills what is left of the container and takes back everything listed. "Gone
+/// already" is done; problems are collected while the rest goes on. The run
+/// directory, and with it the list, goes only when all is undone.
+pub fn teardown(paths: &Paths, journal: &Journal) -> Vec<String> {
+    let Journal { id, cgroup: group, network, claims: held } = journal;
+    let mut problems = Vec::new();
+    let mut note = |result: std::result::Result<(), String>| problems.extend(result.err());
+    let layout = cgroup::layout().map_err(|e| report::chain(&e));
+    let on_group = |act: fn(&cgroup::Layout, &Path) -> std::result::Result<(), CgroupError>| {
+        act(layout.as_ref().map_err(Clone::clone)?, group).map_err(|e| report::chain(&e))
+    };
+    note(on_group(cgroup::kill_all));
+    if let Some(network) = network {
+        note(apply::detach(network).map_err(|e| report::chain(&e)));
+    }
+    note(on_group(cgroup::remove));
+    if let Some(held) = held {
+        note(claims::release(&paths.roots.exec, held).map_err(|e| report::chain(&e)));
+    }
+    if problems.is_empty() {
+        problems.extend(files::remove_tree(&paths.run(id)).err().map(|e| e.to_string()));
+    }
+    problems
+}

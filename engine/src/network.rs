@@ -1,0 +1,174 @@
+//! A container's place on the network: which network, which addresses and
+//! ports, in which namespace. Joins netstack's parts; decides nothing of theirs.
+
+use std::path::PathBuf;
+
+use rcnt_base::ids::ContainerId;
+use rcnt_base::trace::Step;
+use rcnt_netstack::claims::{self, ClaimRequest, Claims};
+use rcnt_netstack::network::{BridgeConfig, BridgeNetwork, default_network_here};
+use rcnt_netstack::plan::{BridgePlan, EndpointPlan, Mac, NetworkPlan, table_name};
+use rcnt_netstack::ports;
+
+use crate::Engine;
+use crate::container::{Container, Endpoint, Status};
+use crate::error::{EngineError, Result};
+use crate::request::NetworkMode;
+
+/// Where a container is on the network.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// On a bridge: the links, addresses and ports.
+    pub plan: Option<NetworkPlan>,
+    /// The same, as `inspect` tells it.
+    pub endpoint: Option<Endpoint>,
+    /// What is held for it; given back on drop unless kept.
+    pub claims: Option<Claims>,
+    /// Another's network namespace.
+    pub join: Option<PathBuf>,
+    /// The container whose namespace that is.
+    pub joined: Option<ContainerId>,
+}
+
+/// Decides the place of a container that is to be started, and claims what it needs.
+///
+/// # Errors
+/// No such network, a taken port or address, a container to join that does not run.
+pub(crate) fn place(engine: &Engine, container: &Container) -> Result<Place> {
+    let nowhere = Place { plan: None, endpoint: None, claims: None, join: None, joined: None };
+    match &container.record.request.network {
+        NetworkMode::None | NetworkMode::Host => Ok(nowhere),
+        NetworkMode::Bridge(_) => on_bridge(engine, container),
+        NetworkMode::Container(target) => {
+            let target = engine.find(target)?;
+            if target.state.status != Status::Running {
+                return Err(EngineError::JoinStopped(target.name.to_string()));
+            }
+            let join = PathBuf::from(format!("/proc/{}/ns/net", target.state.pid));
+            Ok(Place { join: Some(join), joined: Some(target.id), ..nowhere })
+        }
+    }
+}
+
+fn on_bridge(engine: &Engine, container: &Container) -> Result<Place> {
+    let request = &container.record.request;
+    let network = default_network(engine)?;
+    let mut specs = request.publish.clone();
+    if request.publish_all {
+        specs = ports::publish_all(&specs, &container.record.config.exposed);
+    }
+    let specs = ports::merge(specs).map_err(|e| EngineError::Claims(Box::new(e)))?;
+    let claim = ClaimRequest {
+        exec_root: &engine.paths.roots.exec,
+        owner: &container.id,
+        owner_name: container.name.as_str(),
+        network: &network,
+        address4: request.ip,
+        lease: true,
+        ports: &specs,
+    };
+    let claims = take(engine, &claim)?;
+    let plan = plan(engine, container, &network, &claims)?;
+    let EndpointPlan { host_interface, mac, address4, gateway4, address6, gateway6, .. } =
+        plan.endpoint.clone();
+    let endpoint = Endpoint {
+        network: network.name.to_string(),
+        network_id: network.id,
+        host_interface,
+        mac,
+        address4,
+        gateway4,
+        address6,
+        gateway6,
+    };
+    Ok(Place {
+        plan: Some(plan),
+        endpoint: Some(endpoint),
+        claims: Some(claims),
+        join: None,
+        joined: None,
+    })
+}
+
+/// Claims; where the dead may be in the way, once more without them.
+fn take(engine: &Engine, request: &ClaimRequest<'_>) -> Result<Claims> {
+    let _step = Step::new("claim address and ports");
+    match Claims::take(request) {
+        Err(error) if error.may_be_stale() => {
+            let live = |id: &ContainerId| {
+                rcnt_base::files::Lock::is_held(&engine.paths.supervisor_lock(id))
+            };
+            let freed = claims::reap(&engine.paths.roots.exec, &live)
+                .map_err(EngineError::state("cannot look for claims of the dead"))?;
+            match freed.is_empty() {
+                true => Err(error.into()),
+                false => Ok(Claims::take(request)?),
+            }
+        }
+        taken => Ok(taken?),
+    }
+}
+
+fn plan(
+    engine: &Engine,
+    container: &Container,
+    network: &BridgeNetwork,
+    claims: &Claims,
+) -> Result<NetworkPlan> {
+    let lease = claims.lease.as_ref().ok_or_else(|| EngineError::Network {
+        name: network.name.to_string(),
+        source: "no address was leased".into(),
+    })?;
+    // A name never used before: the pair of the last run may not be gone yet.
+    let random = ContainerId::random().map_err(EngineError::state("cannot name a veth"))?;
+    let mac = container.record.request.mac_address.map_or_else(|| Mac::from_ipv4(lease.v4), Mac);
+    let prefix4 = network.subnet4.prefix();
+    let prefix6 = network.subnet6.map_or(64, |s| s.prefix());
+    Ok(NetworkPlan {
+        table: table_name(&engine.paths.roots.instance()),
+        bridge: BridgePlan {
+            interface: network.interface.clone(),
+            alias: network.alias.clone(),
+            mac: Mac::from_ipv4(network.gateway4),
+            address4: (network.gateway4, prefix4),
+            address6: network.gateway6.map(|g| (g, prefix6)),
+            mtu: network.mtu,
+        },
+        endpoint: EndpointPlan {
+            host_interface: format!("veth{}", random.as_str().get(..11).unwrap_or_default()),
+            interface: "eth0".to_owned(),
+            mac,
+            address4: (lease.v4, prefix4),
+            gateway4: network.gateway4,
+            address6: lease.v6.map(|a| (a, prefix6)),
+            gateway6: network.gateway6,
+            mtu: network.mtu,
+            hairpin: true,
+        },
+        published: claims.published.clone(),
+        owner: container.id.clone(),
+        owner_name: container.name.to_string(),
+    })
+}
+
+/// The network `bridge`: as stored, or decided now.
+fn default_network(engine: &Engine) -> Result<BridgeNetwork> {
+    let _step = Step::new("default network");
+    let config = &engine.config;
+    let wish = BridgeConfig {
+        bridge: config.bridge.clone(),
+        bip: config.bip,
+        fixed_cidr: config.fixed_cidr,
+        ipv6: config.ipv6,
+        fixed_cidr_v6: config.fixed_cidr_v6,
+        mtu: config.mtu,
+        bind_address: config.ip,
+        pools: config.default_address_pools.clone(),
+    };
+    let decision = default_network_here(&engine.paths.roots, &wish)
+        .map_err(|e| EngineError::Network { name: "bridge".into(), source: Box::new(e) })?;
+    for warning in &decision.warnings {
+        log::warn!("{warning}");
+    }
+    Ok(decision.network)
+}

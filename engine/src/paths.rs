@@ -1,0 +1,95 @@
+//! Where the engine's files are, and nothing else.
+//!
+//! ```text
+//! data-root/containers/<id>/{container.json,state.json,lock,log.json,upper,work}
+//! data-root/names/<name> → id            data-root/volumes/<name>/_data
+//! exec-root/containers/<id>/{lock,undo.json,network.json,ctl.sock,rootfs,hosts,hostname,resolv.conf}
+//! ```
+
+use std::path::PathBuf;
+
+use rcnt_base::ids::{ContainerId, Name};
+use rcnt_base::roots::Roots;
+
+/// The files of one instance.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// The two trees.
+    pub roots: Roots,
+}
+
+impl Paths {
+    /// Every container's lasting directory.
+    pub fn containers(&self) -> PathBuf {
+        self.roots.data.join("containers")
+    }
+    /// One container's lasting directory.
+    pub fn container(&self, id: &ContainerId) -> PathBuf {
+        self.containers().join(id)
+    }
+    /// What it is: written once.
+    pub fn record(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join("container.json")
+    }
+    /// How it is: rewritten at each change.
+    pub fn state(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join("state.json")
+    }
+    /// Held by the command that changes the container.
+    pub fn command_lock(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join("lock")
+    }
+    /// What it wrote to stdout and stderr.
+    pub fn log(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join("log.json")
+    }
+    /// Names in use: symbolic links to ids.
+    pub fn names(&self) -> PathBuf {
+        self.roots.data.join("names")
+    }
+    /// One name.
+    pub fn name(&self, name: &Name) -> PathBuf {
+        self.names().join(name)
+    }
+    /// The image store.
+    pub fn images(&self) -> PathBuf {
+        self.roots.data.join("images")
+    }
+    /// All volumes.
+    pub fn volumes(&self) -> PathBuf {
+        self.roots.data.join("volumes")
+    }
+    /// What a volume holds.
+    pub fn volume_data(&self, name: &Name) -> PathBuf {
+        self.volumes().join(name).join("_data")
+    }
+    /// Every running container's directory.
+    pub fn runs(&self) -> PathBuf {
+        self.roots.exec.join("containers")
+    }
+    /// One running container's directory; exists exactly while it runs, or
+    /// until its crash is cleaned up.
+    pub fn run(&self, id: &ContainerId) -> PathBuf {
+        self.runs().join(id)
+    }
+    /// Held by the supervisor as long as it lives.
+    pub fn supervisor_lock(&self, id: &ContainerId) -> PathBuf {
+        self.run(id).join("lock")
+    }
+    /// How to take back what starting made.
+    pub fn undo(&self, id: &ContainerId) -> PathBuf {
+        self.run(id).join("undo.json")
+    }
+    /// Its network, to declare it again when somebody flushed the firewall.
+    pub fn network_plan(&self, id: &ContainerId) -> PathBuf {
+        self.run(id).join("network.json")
+    }
+    /// Where clients attach.
+    pub fn control_socket(&self, id: &ContainerId) -> PathBuf {
+        self.run(id).join("ctl.sock")
+    }
+    /// Where the root file system is mounted, seen only by the container.
+    pub fn rootfs(&self, id: &ContainerId) -> PathBuf {
+        self.run(id).join("rootfs")
+    }
+}

@@ -1,0 +1,226 @@
+//! The containers on disk: create, load, find, list, remove. Directories appear
+//! and disappear whole, by rename; names are symbolic links, won once.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use rcnt_base::files::{self, Durability, Lock};
+use rcnt_base::ids::{ContainerId, Name};
+
+use crate::container::{Container, Record, State};
+use crate::error::{EngineError, Result};
+use crate::paths::Paths;
+
+/// How long a half-made directory may be under construction before it counts
+/// as left behind by a crash.
+const STALE: std::time::Duration = std::time::Duration::from_secs(300);
+
+/// Stores a new container and takes its name.
+///
+/// # Errors
+/// The name is taken, or the disk is full. Nothing is left behind.
+pub fn create(paths: &Paths, record: &Record, durability: Durability) -> Result<()> {
+    let saving = || EngineError::state(format!("cannot save container {}", record.name));
+    for dir in [paths.containers(), paths.names()] {
+        files::create_dirs(&dir).map_err(saving())?;
+    }
+    let building = paths.containers().join(format!(".new-{}", record.id));
+    let built = (|| {
+        fs::create_dir(&building)?;
+        for part in ["upper", "work"] {
+            fs::create_dir(building.join(part))?;
+        }
+        // The container's root directory takes its mode from here.
+        rustix::fs::chmod(building.join("upper"), rustix::fs::Mode::from_raw_mode(0o755))?;
+        files::write_json(&building.join("container.json"), record, durability)?;
+        files::write_json(&building.join("state.json"), &State::created(), Durability::Volatile)
+    })()
+    .map_err(saving());
+    let stored = built.and_then(|()| claim_name(paths, &record.name, &record.id)).and_then(|()| {
+        fs::rename(&building, paths.container(&record.id)).map_err(|e| {
+            let _ = files::remove_if_exists(&paths.name(&record.name));
+            saving()(e)
+        })
+    });
+    if stored.is_err() {
+        let _ = files::remove_tree(&building);
+    } else if durability == Durability::Durable {
+        files::sync_dir(&paths.containers()).map_err(saving())?;
+        files::sync_dir(&paths.names()).map_err(saving())?;
+    }
+    stored
+}
+
+fn claim_name(paths: &Paths, name: &Name, id: &ContainerId) -> Result<()> {
+    let link = paths.name(name);
+    // A second try after a name whose container a crash has left nowhere.
+    for _ in 0..2 {
+        match std::os::unix::fs::symlink(id, &link) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                let holder = holder(paths, &link)?;
+                if let Some(holder) = holder {
+                    return Err(EngineError::NameTaken {
+                        name: name.to_string(),
+                        holder: holder.to_string(),
+                    });
+                }
+            }
+            Err(e) => return Err(EngineError::state(format!("cannot take name {name}"))(e)),
+        }
+    }
+    Err(EngineError::NameTaken { name: name.to_string(), holder: "?".into() })
+}
+
+/// Who holds the name; a link to nobody is removed.
+fn holder(paths: &Paths, link: &Path) -> Result<Option<ContainerId>> {
+    let Ok(target) = fs::read_link(link) else { return Ok(None) };
+    let id: Option<ContainerId> = target.to_str().and_then(|t| t.parse().ok());
+    let alive = id.filter(|id| {
+        paths.container(id).exists() || paths.containers().join(format!(".new-{id}")).exists()
+    });
+    if alive.is_none() {
+        files::remove_if_exists(link)
+            .map_err(EngineError::state("cannot remove a name left behind"))?;
+    }
+    Ok(alive)
+}
+
+/// Loads one container; `None` when there is none of this id.
+///
+/// # Errors
+/// A damaged file.
+pub fn load(paths: &Paths, id: &ContainerId) -> Result<Option<Container>> {
+    let reading = || EngineError::state(format!("cannot read container {}", id.short()));
+    let record: Record = match files::read_json(&paths.record(id)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(reading())?,
+    };
+    let state = match files::read_json(&paths.state(id)) {
+        // Being removed right now.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(reading())?,
+    };
+    Ok(Some(Container { id: id.clone(), name: record.name.clone(), record, state }))
+}
+
+/// Every container, newest first.
+///
+/// # Errors
+/// A damaged file.
+pub fn list(paths: &Paths) -> Result<Vec<Container>> {
+    let mut all = Vec::new();
+    for id in ids(&paths.containers())? {
+        all.extend(load(paths, &id)?);
+    }
+    all.sort_by(|a, b| b.record.created.cmp(&a.record.created).then_with(|| a.id.cmp(&b.id)));
+    Ok(all)
+}
+
+/// The container ids that name entries of `dir`; an absent directory has none.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn ids(dir: &Path) -> Result<Vec<ContainerId>> {
+    let reading = || EngineError::state(format!("cannot list {}", dir.display()));
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read.map_err(reading())?,
+    };
+    let mut ids = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(reading())?;
+        ids.extend(entry.file_name().to_str().and_then(|n| n.parse::<ContainerId>().ok()));
+    }
+    Ok(ids)
+}
+
+/// Finds a container as docker does: full id, then name, then unique id prefix.
+///
+/// # Errors
+/// Nobody, or several.
+pub fn find(paths: &Paths, reference: &str) -> Result<Container> {
+    let nobody = || EngineError::NoSuchContainer(reference.to_owned());
+    if let Ok(id) = reference.parse::<ContainerId>() {
+        return load(paths, &id)?.ok_or_else(nobody);
+    }
+    let reference = reference.strip_prefix('/').unwrap_or(reference);
+    if let Ok(name) = reference.parse::<Name>() {
+        let target = fs::read_link(paths.name(&name)).ok();
+        let id = target.and_then(|t| t.to_str().and_then(|t| t.parse::<ContainerId>().ok()));
+        if let Some(container) = id.map(|id| load(paths, &id)).transpose()?.flatten() {
+            return Ok(container);
+        }
+    }
+    if reference.is_empty() || !reference.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(nobody());
+    }
+    let mut matches =
+        ids(&paths.containers())?.into_iter().filter(|id| id.as_str().starts_with(reference));
+    match (matches.next(), matches.next()) {
+        (Some(id), None) => load(paths, &id)?.ok_or_else(nobody),
+        (Some(_), Some(_)) => Err(EngineError::AmbiguousPrefix(reference.to_owned())),
+        (None, _) => Err(nobody()),
+    }
+}
+
+/// Replaces the state of a container.
+///
+/// # Errors
+/// The disk is full, or the container was removed meanwhile.
+pub fn save_state(paths: &Paths, id: &ContainerId, state: &State) -> Result<()> {
+    files::write_json(&paths.state(id), state, Durability::Volatile)
+        .map_err(EngineError::state(format!("cannot save the state of container {}", id.short())))
+}
+
+/// Waits until no other command changes this container, then holds that right.
+///
+/// # Errors
+/// The container is gone.
+pub fn lock(paths: &Paths, container: &Container) -> Result<Lock> {
+    let lock = Lock::wait(&paths.command_lock(&container.id))
+        .map_err(|_| EngineError::NoSuchContainer(container.name.to_string()))?;
+    match paths.record(&container.id).exists() {
+        true => Ok(lock),
+        false => Err(EngineError::NoSuchContainer(container.name.to_string())),
+    }
+}
+
+/// Removes a container that does not run, and its name. "Already gone" is fine.
+///
+/// # Errors
+/// The first file that cannot be removed.
+pub fn remove(paths: &Paths, id: &ContainerId, name: &Name) -> Result<()> {
+    let removing = || EngineError::state(format!("cannot remove container {name}"));
+    let gone = paths.containers().join(format!(".gone-{id}"));
+    match fs::rename(paths.container(id), &gone) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(removing()(e)),
+        _ => {}
+    }
+    let link = paths.name(name);
+    if fs::read_link(&link).is_ok_and(|target| target == Path::new(id.as_str())) {
+        files::remove_if_exists(&link).map_err(removing())?;
+    }
+    files::remove_tree(&gone).map_err(removing())
+}
+
+/// Removes directories that a crash left half made or half removed.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn sweep(paths: &Paths) -> Result<()> {
+    let Ok(entries) = fs::read_dir(paths.containers()) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|m| m.elapsed().ok());
+        let stale = name.starts_with(".gone-")
+            || (name.starts_with(".new-") && age.is_some_and(|age| age > STALE));
+        if stale {
+            files::remove_tree(&entry.path())
+                .map_err(EngineError::state("cannot remove what a crash left"))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! An exec'd process, child of this one: pipes or a pty, and a pidfd.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use super::Event;
+
+/// What a process that was joined to a container is connected to.
+#[derive(Debug)]
+pub struct Local {
+    pid: Pid,
+    pidfd: OwnedFd,
+    stdin: Option<std::fs::File>,
+    unsent: Vec<u8>,
+    /// Close stdin once `unsent` is written.
+    closing: bool,
+    stdout: Option<std::fs::File>,
+    stderr: Option<std::fs::File>,
+    terminal: bool,
+    exit: Option<i32>,
+}
+
+impl Local {
+    /// A process with three pipes; the ends here are ours.
+    pub(crate) fn piped(
+        pid: Pid,
+        pidfd: OwnedFd,
+        stdin: Option<OwnedFd>,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    ) -> io::Result<Self> {
+        for fd in [Some(&stdout), Some(&stderr), stdin.as_ref()].into_iter().flatten() {
+            rustix::io::ioctl_fionbio(fd, true)?;
+        }
+        Ok(Self {
+            pid,
+            pidfd,
+            stdin: stdin.map(Into::into),
+            unsent: Vec::new(),
+            closing: false,
+            stdout: Some(stdout.into()),
+            stderr: Some(stderr.into()),
+            terminal: false,
+            exit: None,
+        })
+    }
+
+    /// A process on a pty whose master is ours.
+    pub(crate) fn on_terminal(
+        pid: Pid,
+        pidfd: OwnedFd,
+        master: OwnedFd,
+        stdin: bool,
+    ) -> io::Result<Self> {
+        let input = if stdin { Some(master.try_clone()?.into()) } else { None };
+        rustix::io::ioctl_fionbio(&master, true)?;
+        Ok(Self {
+            pid,
+            pidfd,
+            stdin: input,
+            unsent: Vec::new(),
+            closing: false,
+            stdout: Some(master.into()),
+            stderr: None,
+            terminal: true,
+            exit: None,
+        })
+    }
+
+    /// The process, as this namespace numbers it.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    pub(super) fn poll_fds(&self) -> Vec<PollFd<'_>> {
+        let streams = [&self.stdout, &self.stderr].into_iter().flatten();
+        let mut fds: Vec<_> = streams.map(|s| PollFd::new(s, PollFlags::IN)).collect();
+        if self.exit.is_none() {
+            fds.push(PollFd::new(&self.pidfd, PollFlags::IN));
+        }
+        if let (Some(stdin), false) = (&self.stdin, self.unsent.is_empty()) {
+            fds.push(PollFd::new(stdin, PollFlags::OUT));
+        }
+        fds
+    }
+
+    pub(super) fn unsent(&self) -> usize {
+        self.unsent.len()
+    }
+
+    pub(super) fn read(&mut self) -> io::Result<Vec<Event>> {
+        self.flush();
+        // The exit first: what was written before it is then surely readable.
+        if self.exit.is_none() {
+            self.exit = reap(self.pidfd.as_fd())?;
+        }
+        let mut events = Vec::new();
+        let ended = self.exit.is_some();
+        drain(&mut self.stdout, ended, |bytes| events.push(Event::Stdout(bytes)))?;
+        drain(&mut self.stderr, ended, |bytes| events.push(Event::Stderr(bytes)))?;
+        if let Some(code) = self.exit
+            && self.stdout.is_none()
+            && self.stderr.is_none()
+        {
+            events.push(Event::Exited(code));
+        }
+        Ok(events)
+    }
+
+    pub(super) fn write_input(&mut self, bytes: &[u8]) {
+        if self.stdin.is_some() {
+            self.unsent.extend_from_slice(bytes);
+            self.flush();
+        }
+    }
+
+    pub(super) fn close_input(&mut self) {
+        if self.terminal {
+            // A terminal has no end of its own: ^D at the start of a line is it.
+            self.write_input(&[4]);
+        }
+        self.closing = true;
+        self.flush();
+    }
+
+    /// Writes what the command's stdin takes now.
+    fn flush(&mut self) {
+        while let (Some(stdin), false) = (&mut self.stdin, self.unsent.is_empty()) {
+            match stdin.write(&self.unsent) {
+                Ok(written) => drop(self.unsent.drain(..written)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // It does not read any more: nothing else is lost by that.
+                Err(_) => {
+                    self.unsent.clear();
+                    self.closing = true;
+                }
+            }
+        }
+        if self.closing {
+            self.stdin = None;
+        }
+    }
+
+    pub(super) fn resize(&self, rows: u16, columns: u16) {
+        if let (true, Some(master)) = (self.terminal, &self.stdout) {
+            let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+            let _ = tcsetwinsize(master, size);
+        }
+    }
+
+    pub(super) fn signal(&self, signal: i32) {
+        if let Some(signal) = Signal::from_named_raw(signal) {
+            // It may have ended just now.
+            let _ = pidfd_send_signal(&self.pidfd, signal);
+        }
+    }
+}
+
+/// The exit code of a child if it has ended: its own, or 128+n after signal n.
+///
+/// # Errors
+/// It is not our child.
+pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    let Some(status) = waitid(WaitId::PidFd(pidfd), options)? else { return Ok(None) };
+    Ok(status.exit_status().or_else(|| status.terminating_signal().map(|n| 128 + n)))
+}
+
+/// Reads what is there. The stream is closed at its end, and also when its
+/// process has `ended` and nothing is left: somebody it left behind may keep
+/// the other side open for ever.
+fn drain(
+    stream: &mut Option<std::fs::File>,
+    ended: bool,
+    mut give: impl FnMut(Vec<u8>),
+) -> io::Result<()> {
+    let Some(file) = stream else { return Ok(()) };
+    let mut chunk = vec![0u8; 32 << 10];
+    // Bounded, so that one loud stream does not starve the other.
+    for _ in 0..16 {
+        match file.read(&mut chunk) {
+            Ok(0) => {
+                *stream = None;
+                return Ok(());
+            }
+            Ok(n) => give(chunk.get(..n).unwrap_or_default().to_vec()),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                if ended {
+                    *stream = None;
+                }
+                return Ok(());
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            // A pty's master says EIO when nobody holds the other side.
+            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+                *stream = None;
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}

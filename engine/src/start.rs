@@ -1,0 +1,207 @@
+//! `start`: from a stored container to a running one. Facts, claims, plan and
+//! undo list first; then a fork, and the supervisor does the rest.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use rcnt_base::files::{self, Durability, Lock};
+use rcnt_base::ids::ContainerId;
+use rcnt_base::report::StartError;
+use rcnt_base::sys::child;
+use rcnt_base::sys::process::{self, Fork};
+use rcnt_base::trace::Step;
+use rcnt_runtime::spawn::WindowSize;
+
+use crate::container::{Container, Status};
+use crate::error::{EngineError, Result};
+use crate::facts::{self, HostFacts};
+use crate::journal::{self, Journal};
+use crate::network::{self, Place};
+use crate::paths::Paths;
+use crate::plan::{self, Inputs, Sources};
+use crate::session::{Remote, Session, StartReport};
+use crate::supervisor::{self, Launch};
+use crate::{Engine, etc_files, records, repair, volumes};
+
+/// Who gets the output of a container that is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartMode {
+    /// Only its log.
+    Detached,
+    /// The caller, from the first byte on.
+    Attached {
+        /// The caller's terminal, if it has one.
+        size: Option<WindowSize>,
+    },
+}
+
+/// Starts a container and returns once its command runs. The session of a
+/// container started [`StartMode::Detached`] gives its end, but no output.
+///
+/// # Errors
+/// Why it does not run; all that was made for it is taken back.
+pub fn start(engine: &Engine, container: &Container, mode: StartMode) -> Result<Session> {
+    let paths = &engine.paths;
+    let command_lock = records::lock(paths, container)?;
+    let container = engine.reload(container)?;
+    if container.state.status == Status::Running {
+        return engine.attach(&container, false, mode != StartMode::Detached);
+    }
+    let run = RunDir::create(paths, &container.id)?;
+    let launch = prepare(engine, container, run, mode)?;
+    let (ours, theirs) =
+        UnixStream::pair().map_err(EngineError::state("cannot make a socket pair"))?;
+    let _step = Step::new("start");
+    match process::fork() {
+        Ok(Fork::Child) => {
+            drop((ours, command_lock));
+            let code = supervisor::supervise(launch, theirs);
+            child::exit_now(u8::try_from(code).unwrap_or(1))
+        }
+        Ok(Fork::Parent(_)) => {
+            let Launch { paths, container, .. } = launch;
+            drop(theirs);
+            wait_started(&paths, &container, ours)
+        }
+        Err(error) => {
+            journal::teardown(&launch.paths, &launch.journal);
+            Err(EngineError::state("cannot fork a supervisor")(error))
+        }
+    }
+}
+
+fn wait_started(paths: &Paths, container: &Container, socket: UnixStream) -> Result<Session> {
+    let talking = || EngineError::state("cannot talk to the supervisor");
+    let mut session = Remote::new(socket).map_err(talking())?;
+    match session.wait_started().map_err(talking())? {
+        StartReport::Started => Ok(Session::Remote(session)),
+        StartReport::Failed(json) => {
+            let error: StartError =
+                serde_json::from_slice(&json).map_err(|e| talking()(std::io::Error::other(e)))?;
+            Err(EngineError::Start(error))
+        }
+        StartReport::Gone => {
+            repair::repair_one(paths, &container.id)?;
+            Err(EngineError::SupervisorDied(container.name.to_string()))
+        }
+    }
+}
+
+/// The directory that exists exactly while a container runs. Until
+/// [`RunDir::keep`] it disappears with this value.
+struct RunDir {
+    path: PathBuf,
+    lock: Option<Lock>,
+}
+
+impl RunDir {
+    /// Makes it, locked from the first moment on: whoever finds it unlocked
+    /// knows that it was left behind.
+    fn create(paths: &Paths, id: &ContainerId) -> Result<Self> {
+        let making =
+            || EngineError::state(format!("cannot make the run directory of {}", id.short()));
+        files::create_dirs(&paths.runs()).map_err(making())?;
+        let building = paths.runs().join(format!(".{id}.{}", std::process::id()));
+        let made = (|| {
+            fs::create_dir(&building)?;
+            fs::create_dir(building.join("rootfs"))?;
+            Lock::wait(&building.join("lock"))
+        })();
+        let lock = made.inspect_err(|_| drop(files::remove_tree(&building))).map_err(making())?;
+        let path = paths.run(id);
+        if fs::rename(&building, &path).is_err() {
+            // Left by a crash that happened after this command looked for such.
+            repair::repair_one(paths, id)?;
+            fs::rename(&building, &path)
+                .inspect_err(|_| drop(files::remove_tree(&building)))
+                .map_err(making())?;
+        }
+        Ok(Self { path, lock: Some(lock) })
+    }
+
+    /// From here on the journal removes it.
+    fn keep(mut self) -> Option<Lock> {
+        self.lock.take()
+    }
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        if self.lock.is_some() {
+            // What stays is found unlocked, and removed, by the next command.
+            let _ = files::remove_tree(&self.path);
+        }
+    }
+}
+
+/// Facts, claims, plan, undo list: all that is decided before the fork.
+fn prepare(engine: &Engine, container: Container, run: RunDir, mode: StartMode) -> Result<Launch> {
+    let _step = Step::new("prepare");
+    let paths = &engine.paths;
+    let (id, record) = (&container.id, &container.record);
+    let image = engine.image_by_id(&record.image_id)?;
+    let facts = HostFacts::read().map_err(EngineError::state("cannot read /proc"))?;
+    volumes::check_binds(&record.request.mounts, true)?;
+    let place = network::place(engine, &container)?;
+    let sources = Sources {
+        volumes: volumes::prepare(paths, record)?,
+        etc: etc_files::write(engine, &container, &place)?,
+    };
+    let cgroup = engine.cgroup_parent(&record.request).join(id);
+    let plan = plan::container_plan(&Inputs {
+        record,
+        facts: &facts,
+        layers: image.layers,
+        upper: paths.container(id).join("upper"),
+        work: paths.container(id).join("work"),
+        rootfs: paths.rootfs(id),
+        sources,
+        join_network: place.join.clone(),
+        host_devices: if record.request.privileged { facts::device_nodes() } else { Vec::new() },
+        cgroup: cgroup.clone(),
+        seccomp_profile: seccomp_profile(record)?,
+    })?;
+    let Place { plan: network, endpoint, claims, .. } = place;
+    let journal = Journal {
+        id: id.clone(),
+        cgroup,
+        network: network.as_ref().map(|n| n.undo()),
+        claims: claims.as_ref().map(|c| c.undo().clone()),
+    };
+    journal.save(paths)?;
+    if let Some(network) = &network {
+        files::write_json(&paths.network_plan(id), network, Durability::Volatile)
+            .map_err(EngineError::state("cannot write the network plan"))?;
+    }
+    let Some(lock) = run.keep() else {
+        return Err(EngineError::SupervisorDied(container.name.to_string()));
+    };
+    Ok(Launch {
+        paths: paths.clone(),
+        plan,
+        network,
+        endpoint,
+        reservations: claims.map(|c| c.keep()).unwrap_or_default(),
+        journal,
+        lock,
+        size: match mode {
+            StartMode::Attached { size } => size,
+            StartMode::Detached => None,
+        },
+        attached: mode != StartMode::Detached,
+        container,
+    })
+}
+
+fn seccomp_profile(record: &crate::container::Record) -> Result<Option<Vec<u8>>> {
+    /// A profile larger than this is something else (docker's has 16 KiB).
+    const MOST: u64 = 4 << 20;
+    let Some(path) = plan::seccomp_profile_path(record)? else { return Ok(None) };
+    let reading = || EngineError::state(format!("cannot read seccomp profile {}", path.display()));
+    let size = fs::metadata(&path).map_err(reading())?.len();
+    if size > MOST {
+        return Err(reading()(std::io::Error::other("it is larger than 4 MiB")));
+    }
+    fs::read(&path).map(Some).map_err(reading())
+}

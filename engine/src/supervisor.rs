@@ -1,0 +1,170 @@
+//! One small process per container: parent of its first process, owner of its
+//! pty or pipes, writer of its log, keeper of its port reservations, and the
+//! one that records its end and takes everything back.
+//!
+//! ```text
+//! CLI ──fork──► supervisor ──clone3──► init ──exec──► the command
+//!  └──socketpair──┘ │  └─ poll: pidfd, signals, control socket, pipes or pty
+//!                   └─ ctl.sock ◄── attach, wait, stop
+//! ```
+//!
+//! It runs from the same file as the CLI that forked it: no exec, and all
+//! supervisors share the program's pages.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use rcnt_base::files::Lock;
+use rcnt_base::report::{self, StartError};
+use rcnt_base::sys::memory;
+use rcnt_netstack::plan::NetworkPlan;
+use rcnt_runtime::cgroup;
+use rcnt_runtime::plan::ContainerPlan;
+use rcnt_runtime::spawn::WindowSize;
+use time::OffsetDateTime;
+
+use crate::container::{Container, Endpoint, State, Status};
+use crate::journal::{self, Journal};
+use crate::paths::Paths;
+use crate::session::frame::Reply;
+use crate::{records, removal};
+
+mod clients;
+pub mod log;
+mod serve;
+mod start;
+mod streams;
+
+use clients::{Client, Clients};
+use serve::Running;
+
+/// Everything the supervisor needs, decided before the fork.
+#[derive(Debug)]
+pub struct Launch {
+    /// Where files are.
+    pub paths: Paths,
+    /// What is started.
+    pub container: Container,
+    /// How.
+    pub plan: ContainerPlan,
+    /// Its place on a bridge network.
+    pub network: Option<NetworkPlan>,
+    /// The same, as `inspect` tells it.
+    pub endpoint: Option<Endpoint>,
+    /// Bound sockets that reserve the published ports.
+    pub reservations: Vec<OwnedFd>,
+    /// How to take it back; saved already.
+    pub journal: Journal,
+    /// Says that this container has a supervisor.
+    pub lock: Lock,
+    /// The terminal's size.
+    pub size: Option<WindowSize>,
+    /// The CLI wants the output.
+    pub attached: bool,
+}
+
+/// What is needed at the end: all that a supervisor keeps of its launch.
+struct Ending {
+    paths: Paths,
+    container: Container,
+    journal: Journal,
+    state: State,
+    /// Released only when everything is taken back.
+    _reservations: Vec<OwnedFd>,
+    _lock: Lock,
+}
+
+/// Runs in the forked child until the container has ended and is cleaned up.
+/// Returns the process's exit code.
+pub fn supervise(launch: Launch, client: UnixStream) -> i32 {
+    let mut clients = Clients::new(Client::new(client, launch.attached).ok());
+    let running = match start::start(&launch, &mut clients) {
+        Ok(running) => running,
+        Err(error) => {
+            end_failed(launch, &error);
+            let json = serde_json::to_vec(&error).unwrap_or_default();
+            clients.send(&Reply::Failed(json));
+            clients.flush_all();
+            return 1;
+        }
+    };
+    let ending = keep(launch, &running);
+    clients.send(&Reply::Started);
+    start::let_go_of_stderr();
+    memory::shrink();
+    let group = ending.journal.cgroup.clone();
+    let exit_code = serve::until_exit(running, &mut clients, &ending.container);
+    let oom_killed =
+        cgroup::layout().is_ok_and(|layout| cgroup::oom_killed(&layout, &group).unwrap_or(false));
+    end_exited(ending, exit_code, oom_killed);
+    clients.send(&Reply::Exited(exit_code));
+    clients.flush_all();
+    0
+}
+
+/// Records that the container runs, and drops the plan.
+fn keep(launch: Launch, running: &Running) -> Ending {
+    let Launch {
+        paths, container, plan: _, network, endpoint, reservations, journal, lock, ..
+    } = launch;
+    let state = State {
+        status: Status::Running,
+        pid: running.pid(),
+        supervisor: std::process::id(),
+        exit_code: 0,
+        error: String::new(),
+        oom_killed: false,
+        started: Some(OffsetDateTime::now_utc()),
+        finished: None,
+        endpoint,
+        ports: network.map(|n| n.published).unwrap_or_default(),
+        ..container.state.clone()
+    };
+    if let Err(error) = records::save_state(&paths, &container.id, &state) {
+        // The container runs all the same; its lock tells that it does.
+        ::log::warn!("{}", report::chain(&error));
+    }
+    Ending { paths, container, journal, state, _reservations: reservations, _lock: lock }
+}
+
+fn end_failed(launch: Launch, error: &StartError) {
+    let Launch { paths, container, journal, .. } = launch;
+    let problems = journal::teardown(&paths, &journal);
+    if container.record.request.auto_remove {
+        let _ = removal::remove_files(&paths, &container, true);
+        return;
+    }
+    let code = i32::from(error.kind.code());
+    let state = State {
+        exit_code: code,
+        error: with_problems(&error.message, &problems),
+        finished: Some(OffsetDateTime::now_utc()),
+        ..container.state.clone()
+    };
+    let _ = records::save_state(&paths, &container.id, &state);
+}
+
+fn end_exited(ending: Ending, exit_code: i32, oom_killed: bool) {
+    let Ending { paths, container, journal, state, _reservations, _lock } = ending;
+    // The record first: whoever finds the run directory gone must find the end.
+    let state = state.exited(exit_code, "", oom_killed);
+    let _ = records::save_state(&paths, &container.id, &state);
+    let problems = journal::teardown(&paths, &journal);
+    if !problems.is_empty() {
+        let error = with_problems("", &problems);
+        let _ = records::save_state(&paths, &container.id, &State { error, ..state });
+    }
+    if container.record.request.auto_remove {
+        let _ = removal::remove_files(&paths, &container, true);
+    }
+}
+
+fn with_problems(message: &str, problems: &[String]) -> String {
+    match (message, problems) {
+        (message, []) => message.to_owned(),
+        ("", problems) => format!("clean-up is not complete: {}", problems.join("; ")),
+        (message, problems) => {
+            format!("{message}; clean-up is not complete: {}", problems.join("; "))
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The supervisor's loop: one poll(2) over the process, its streams, its
+//! clients and the signals of the host.
+
+use std::time::{Duration, Instant};
+
+use rcnt_base::sys::signals::SignalFd;
+use rcnt_runtime::spawn::Init;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, pidfd_send_signal};
+
+use super::clients::Clients;
+use super::log::{LogWriter, Stream};
+use super::streams::Streams;
+use crate::container::Container;
+use crate::session::frame::{Reply, Request};
+use crate::session::reap;
+
+/// A started container.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) init: Init,
+    pub(super) streams: Streams,
+    pub(super) log: LogWriter,
+    pub(super) signals: SignalFd,
+}
+
+impl Running {
+    pub(super) fn pid(&self) -> u32 {
+        u32::try_from(self.init.pid().as_raw_nonzero().get()).unwrap_or(0)
+    }
+
+    fn signal(&self, number: i32) {
+        if let Some(signal) = Signal::from_named_raw(number) {
+            // It may have ended just now.
+            let _ = pidfd_send_signal(self.init.pidfd(), signal);
+        }
+    }
+}
+
+/// Serves until the container's first process has ended and its output is read;
+/// returns its exit code.
+pub(super) fn until_exit(
+    mut running: Running,
+    clients: &mut Clients,
+    container: &Container,
+) -> i32 {
+    let mut buffer = [0u8; 8 << 10];
+    let mut kill_at: Option<Instant> = None;
+    loop {
+        let Ready { streams, clients: ready, signal, exited } =
+            wait(&running, clients, kill_at.map(|t| t.saturating_duration_since(Instant::now())));
+        if streams {
+            running.streams.flush_input();
+            if clients.keep_up() {
+                let Running { streams, log, .. } = &mut running;
+                streams.read(&mut buffer, |stream, bytes| give(log, clients, stream, bytes));
+            }
+        }
+        for request in clients.serve(&ready) {
+            obey(&mut running, request);
+        }
+        if signal && matches!(running.signals.read(), Ok(Some(_))) {
+            kill_at = kill_at.or_else(|| stop(&running, container));
+        }
+        if kill_at.is_some_and(|t| t <= Instant::now()) {
+            running.signal(9);
+            kill_at = None;
+        }
+        if exited && let Ok(Some(code)) = reap(running.init.pidfd()) {
+            let Running { streams, log, .. } = &mut running;
+            while streams.read(&mut buffer, |stream, bytes| give(log, clients, stream, bytes)) {}
+            log.finish();
+            return code;
+        }
+    }
+}
+
+struct Ready {
+    streams: bool,
+    clients: Vec<PollFlags>,
+    signal: bool,
+    exited: bool,
+}
+
+fn wait(running: &Running, clients: &Clients, limit: Option<Duration>) -> Ready {
+    let init = running.init.pidfd();
+    let mut fds =
+        vec![PollFd::new(&init, PollFlags::IN), PollFd::new(&running.signals, PollFlags::IN)];
+    let streams = running.streams.poll_fds(clients.keep_up());
+    let first_client = fds.len() + streams.len();
+    fds.extend(streams);
+    fds.extend(clients.poll_fds(running.streams.take_input()));
+    let limit = limit.map(|limit| Timespec {
+        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    });
+    // An interrupted wait is a wait without news.
+    let _ = poll(&mut fds, limit.as_ref());
+    let happened: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
+    let any = |range: std::ops::Range<usize>| {
+        happened.get(range).unwrap_or_default().iter().any(|f| !f.is_empty())
+    };
+    Ready {
+        exited: any(0..1),
+        signal: any(1..2),
+        streams: any(2..first_client),
+        clients: happened.get(first_client..).unwrap_or_default().to_vec(),
+    }
+}
+
+fn give(log: &mut LogWriter, clients: &mut Clients, stream: Stream, bytes: &[u8]) {
+    log.write(stream, bytes);
+    clients.send_output(&match stream {
+        Stream::Stdout => Reply::Stdout(bytes.to_vec()),
+        Stream::Stderr => Reply::Stderr(bytes.to_vec()),
+    });
+}
+
+fn obey(running: &mut Running, request: Request) {
+    match request {
+        Request::Input(bytes) => running.streams.write_input(&bytes),
+        Request::CloseInput => running.streams.close_input(),
+        Request::Resize { rows, columns } => running.streams.resize(rows, columns),
+        Request::Signal(signal) => running.signal(signal),
+        // Answered by the client's own connection.
+        Request::Hello { .. } => {}
+    }
+}
+
+/// The host asks us to end (a shutdown, or an administrator): stop the container
+/// as `rcnt stop` would. Returns when to kill it.
+fn stop(running: &Running, container: &Container) -> Option<Instant> {
+    let config = &container.record.config;
+    running.signal(config.stop_signal);
+    u64::try_from(config.stop_timeout).ok().map(|s| Instant::now() + Duration::from_secs(s))
+}

@@ -1,0 +1,145 @@
+//! From a fork of the CLI to a running command: leave the user's session, take
+//! the streams, clone, connect the network, say "go".
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rcnt_base::report::{ExitKind, StartError};
+use rcnt_base::sys::signals::{self, SignalFd};
+use rcnt_base::trace::Step;
+use rcnt_netstack::apply;
+use rcnt_netstack::sysctl::ProcSys;
+use rcnt_runtime::spawn::{self, ChildIo, Init};
+use rustix::fs::{Mode, OFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::Launch;
+use super::clients::Clients;
+use super::log::LogWriter;
+use super::serve::Running;
+use super::streams::Streams;
+use crate::plan::inside;
+
+/// What a supervisor answers to; all else does to it what it does by default.
+const SIGNALS: [i32; 4] = [1, 2, 3, 15];
+
+fn failed(stage: &str, what: &str, source: io::Error) -> StartError {
+    let error = io::Error::new(source.kind(), format!("{what}: {source}"));
+    StartError::new(stage, ExitKind::Runtime, &error)
+}
+
+/// Starts the container.
+///
+/// # Errors
+/// The step that failed; whatever was made is in the launch's journal.
+pub(super) fn start(launch: &Launch, clients: &mut Clients) -> Result<Running, StartError> {
+    leave_session(launch).map_err(|e| failed("supervisor", "cannot leave the session", e))?;
+    signals::set_blocked(&SIGNALS)
+        .and_then(|_| SignalFd::new(&SIGNALS))
+        .map_err(|e| failed("supervisor", "cannot watch signals", e))
+        .and_then(|signals| start_command(launch, clients, signals))
+}
+
+/// A session of its own: the terminal's hang-up is not ours. What `--debug`
+/// says about the start still goes to the CLI's stderr.
+fn leave_session(launch: &Launch) -> io::Result<()> {
+    let _ = rustix::process::setsid();
+    // Shown by ps and top, and to whoever asks who holds a port.
+    let title: String = format!("rcnt: {}", launch.container.name).chars().take(15).collect();
+    if let Ok(title) = std::ffi::CString::new(title) {
+        rustix::thread::set_name(&title)?;
+    }
+    rustix::process::chdir("/")?;
+    let null = null()?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    if ::log::max_level() < ::log::LevelFilter::Debug {
+        rustix::stdio::dup2_stderr(&null)?;
+    }
+    Ok(())
+}
+
+/// From here on nobody listens.
+pub(super) fn let_go_of_stderr() {
+    if let Ok(null) = null() {
+        let _ = rustix::stdio::dup2_stderr(&null);
+    }
+}
+
+fn null() -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+fn start_command(
+    launch: &Launch,
+    clients: &mut Clients,
+    signals: SignalFd,
+) -> Result<Running, StartError> {
+    let request = &launch.container.record.request;
+    let (io, ours) = streams(launch).map_err(|e| failed("supervisor", "cannot make pipes", e))?;
+    let network = launch.network.as_ref();
+    let mut configure = || inside(network, &launch.plan);
+    let mut init = {
+        let _step = Step::new("clone");
+        spawn::spawn(&launch.plan, io, &mut configure)
+            .map_err(|e| StartError::new("clone", ExitKind::Runtime, &e))?
+    };
+    clients
+        .listen(&launch.paths.run(&launch.container.id))
+        .map_err(|e| failed("supervisor", "cannot listen for clients", e))?;
+    connect(launch, &init)?;
+    // Gone means that init has failed by itself, which it tells next.
+    let _ = init.network_ready();
+    let step = Step::new("wait for exec");
+    let started = init.wait_started();
+    drop(step);
+    let started = started.inspect_err(|_| reap(&init))?;
+    let streams = match started.terminal {
+        Some(master) => Streams::terminal(master, request.interactive),
+        None => ours,
+    }
+    .map_err(|e| failed("supervisor", "cannot use the streams", e))?;
+    let log = LogWriter::open(launch.paths.log(&launch.container.id));
+    Ok(Running { init, streams, log, signals })
+}
+
+/// Connects the new network namespace to its bridge while init mounts.
+fn connect(launch: &Launch, init: &Init) -> Result<(), StartError> {
+    let Some(network) = &launch.network else { return Ok(()) };
+    let _step = Step::new("attach network");
+    let netns =
+        init.netns().map_err(|e| failed("network", "cannot open the network namespace", e))?;
+    let sysctls = ProcSys::open().map_err(|e| failed("network", "cannot use /proc/sys", e))?;
+    let attached = apply::attach(network, netns.as_fd(), &sysctls)
+        .map_err(|e| StartError::new("network", ExitKind::Runtime, &e))?;
+    if attached.rules_were_lost {
+        crate::repair::publish_again(&launch.paths, &launch.container.id);
+    }
+    Ok(())
+}
+
+/// The failed init is our child: no zombie may stay behind.
+fn reap(init: &Init) {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    let _ = waitid(WaitId::PidFd(init.pidfd()), WaitIdOptions::EXITED);
+}
+
+type Made = (ChildIo, io::Result<Streams>);
+
+/// The command's side and ours of its streams. Those of a terminal come back
+/// from init instead.
+fn streams(launch: &Launch) -> io::Result<Made> {
+    let request = &launch.container.record.request;
+    if request.tty {
+        let none = Err(io::Error::other("the terminal did not arrive"));
+        return Ok((ChildIo::Terminal { size: launch.size }, none));
+    }
+    let (stdout, stdout_child) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (stderr, stderr_child) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (stdin_child, stdin) = match request.interactive {
+        true => pipe_with(PipeFlags::CLOEXEC).map(|(read, write)| (Some(read), Some(write)))?,
+        false => (None, None),
+    };
+    let io = ChildIo::Pipes { stdin: stdin_child, stdout: stdout_child, stderr: stderr_child };
+    Ok((io, Streams::pipes(stdin, stdout, stderr)))
+}

@@ -1,0 +1,152 @@
+//! Our side of the command's streams: pipes, or the master of its pty.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use super::log::Stream;
+
+/// Bytes of input kept for a command that does not read them yet.
+const MOST_INPUT: usize = 256 << 10;
+
+/// The streams of one command; all non-blocking.
+#[derive(Debug)]
+pub(super) struct Streams {
+    stdin: Option<File>,
+    stdout: Option<File>,
+    stderr: Option<File>,
+    terminal: bool,
+    input: Vec<u8>,
+    /// Close stdin once `input` is written.
+    closing: bool,
+}
+
+impl Streams {
+    /// Three pipes.
+    ///
+    /// # Errors
+    /// They cannot be made non-blocking.
+    pub(super) fn pipes(
+        stdin: Option<OwnedFd>,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    ) -> io::Result<Self> {
+        for fd in [Some(&stdout), Some(&stderr), stdin.as_ref()].into_iter().flatten() {
+            rustix::io::ioctl_fionbio(fd, true)?;
+        }
+        Ok(Self {
+            stdin: stdin.map(Into::into),
+            stdout: Some(stdout.into()),
+            stderr: Some(stderr.into()),
+            terminal: false,
+            input: Vec::new(),
+            closing: false,
+        })
+    }
+
+    /// The master of a pty.
+    ///
+    /// # Errors
+    /// It cannot be made non-blocking.
+    pub(super) fn terminal(master: OwnedFd, interactive: bool) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&master, true)?;
+        let stdin = if interactive { Some(master.try_clone()?.into()) } else { None };
+        Ok(Self {
+            stdin,
+            stdout: Some(master.into()),
+            stderr: None,
+            terminal: true,
+            input: Vec::new(),
+            closing: false,
+        })
+    }
+
+    /// Whether more input may be taken from clients.
+    pub(super) fn take_input(&self) -> bool {
+        self.input.len() < MOST_INPUT
+    }
+
+    /// What to poll: stdout, stderr, stdin. Output is taken only while the
+    /// clients `keep_up`.
+    pub(super) fn poll_fds(&self, keep_up: bool) -> Vec<PollFd<'_>> {
+        let mut fds = Vec::with_capacity(3);
+        if keep_up {
+            fds.extend(
+                self.stdout.iter().chain(&self.stderr).map(|f| PollFd::new(f, PollFlags::IN)),
+            );
+        }
+        if let (Some(stdin), false) = (&self.stdin, self.input.is_empty()) {
+            fds.push(PollFd::new(stdin, PollFlags::OUT));
+        }
+        fds
+    }
+
+    /// Queues input and writes what the command takes.
+    pub(super) fn write_input(&mut self, bytes: &[u8]) {
+        if self.stdin.is_some() && !self.closing {
+            self.input.extend_from_slice(bytes);
+            self.flush_input();
+        }
+    }
+
+    /// Ends stdin when all input is written. A terminal stays open, as docker's.
+    pub(super) fn close_input(&mut self) {
+        if !self.terminal {
+            self.closing = true;
+            self.flush_input();
+        }
+    }
+
+    /// Writes what the command's stdin takes now.
+    pub(super) fn flush_input(&mut self) {
+        while let (Some(stdin), false) = (&mut self.stdin, self.input.is_empty()) {
+            match stdin.write(&self.input) {
+                Ok(n) => drop(self.input.drain(..n)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.input.clear();
+                    self.closing = true;
+                }
+            }
+        }
+        self.input.shrink_to(0);
+        if self.closing {
+            self.stdin = None;
+        }
+    }
+
+    /// Reads a chunk of each stream that has one; `false` when there was none.
+    pub(super) fn read(&mut self, buffer: &mut [u8], mut give: impl FnMut(Stream, &[u8])) -> bool {
+        let out = read_one(&mut self.stdout, buffer, |b| give(Stream::Stdout, b));
+        let err = read_one(&mut self.stderr, buffer, |b| give(Stream::Stderr, b));
+        out || err
+    }
+
+    /// Sets the terminal's size.
+    pub(super) fn resize(&self, rows: u16, columns: u16) {
+        if let (true, Some(master)) = (self.terminal, &self.stdout) {
+            let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+            // Its last process may have closed it just now.
+            let _ = tcsetwinsize(master, size);
+        }
+    }
+}
+
+fn read_one(stream: &mut Option<File>, buffer: &mut [u8], give: impl FnOnce(&[u8])) -> bool {
+    let Some(file) = stream else { return false };
+    match file.read(buffer) {
+        Ok(0) => *stream = None,
+        Ok(n) => {
+            give(buffer.get(..n).unwrap_or_default());
+            return true;
+        }
+        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+        // EIO: nobody holds the pty's other side any more.
+        Err(_) => *stream = None,
+    }
+    false
+}
