@@ -221,17 +221,37 @@ fn enable_controllers(root: &Path, path: &Path, wanted: &[&str]) -> Result<(), C
         let enabled: Vec<&str> = enabled.split_ascii_whitespace().collect();
         let missing: Vec<String> =
             wanted.iter().filter(|c| !enabled.contains(*c)).map(|c| format!("+{c}")).collect();
-        if missing.is_empty() || write_value(&file, &missing.join(" ")).is_ok() {
-            continue;
-        }
-        // One bad name spoils the whole line.
-        for one in &missing {
-            if let Err(error) = write_value(&file, one) {
-                log::debug!("cannot enable {one} in {}: {error}", file.display());
-            }
+        if let Err(error) = enable(&file, &missing) {
+            log::debug!("cannot enable {missing:?} in {}: {error}", file.display());
         }
     }
     Ok(())
+}
+
+/// All in one write; one by one where the kernel does not know or offer some.
+/// Not after EBUSY: `cpu` and `pids` alone can be enabled beside processes, but
+/// that turns the directory into a thread root, in which no container can be
+/// born (EOPNOTSUPP; cgroup-v2.rst, "Threads").
+fn enable(file: &Path, controllers: &[String]) -> rustix::io::Result<()> {
+    if controllers.is_empty() {
+        return Ok(());
+    }
+    match write_value(file, &controllers.join(" ")) {
+        Err(Errno::NOENT | Errno::INVAL) if controllers.len() > 1 => {
+            // `memory` and `io` go first: they are the ones EBUSY stops.
+            let (threaded, domain): (Vec<&String>, Vec<&String>) = controllers
+                .iter()
+                .partition(|c| ["+cpu", "+cpuset", "+pids"].contains(&c.as_str()));
+            for one in domain.into_iter().chain(threaded) {
+                match write_value(file, one) {
+                    Ok(()) | Err(Errno::NOENT | Errno::INVAL) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 /// Writes the first file of `write` that exists.
