@@ -158,7 +158,8 @@ impl Tree {
             source: e.into(),
         };
         let dir = match open_below(&self.root, path) {
-            Err(Errno::NOENT) => self.make_parents(path).map_err(error)?,
+            // Not there, or hidden by a whiteout of this layer.
+            Err(Errno::NOENT | Errno::NOTDIR) => self.make_parents(path).map_err(error)?,
             done => done.map_err(error)?,
         };
         if self.open.len() >= OPEN_MAX {
@@ -175,7 +176,7 @@ impl Tree {
             let rest = path.get(end + 1..).unwrap_or_default();
             end = rest.iter().position(|b| *b == b'/').map_or(path.len(), |at| end + 1 + at);
             let so_far = path.get(..end).unwrap_or_default();
-            if !matches!(open_below(&self.root, so_far), Err(Errno::NOENT)) {
+            if open_below(&self.root, so_far).is_ok() {
                 continue;
             }
             let (parent, name) = match so_far.iter().rposition(|b| *b == b'/') {
