@@ -58,7 +58,9 @@ impl Peer {
         let sum = all.filter_map(|entry| {
             let dir = entry.path();
             let name = std::fs::read_to_string(dir.join("comm")).ok()?;
-            if !self.helpers.contains(&name.trim()) {
+            // Our supervisors carry their container's name: "rcnt: web".
+            let name = name.split(':').next().unwrap_or_default().trim();
+            if !self.helpers.contains(&name) {
                 return None;
             }
             let smaps = std::fs::read_to_string(dir.join("smaps_rollup")).ok()?;

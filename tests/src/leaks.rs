@@ -72,18 +72,21 @@ fn links(space: &Space) -> Vec<String> {
     text.lines().filter_map(name).collect()
 }
 
-/// Tables that are not ours, and elements in those that are.
+/// Tables that are not ours, and elements of a container in those that are: all
+/// of a map's, and a set's that name an interface. Sets of bridges and their
+/// subnets belong to the bridges.
 fn rules(space: &Space) -> Vec<String> {
     let text = ruleset(space);
     let mut found = Vec::new();
-    let mut table = String::new();
+    let (mut table, mut map) = (String::new(), false);
     for line in text.lines() {
+        map = line.starts_with("\tmap ") || (map && !line.starts_with("\tset "));
         if let Some(name) = line.strip_prefix("table ") {
             table = name.trim_end_matches(" {").to_owned();
             if !table.split(' ').nth(1).is_some_and(|name| name.starts_with("rcnt")) {
                 found.push(format!("nft table {table}"));
             }
-        } else if line.contains("elements = {") {
+        } else if line.contains("elements = {") && (map || line.contains("\"veth")) {
             found.push(format!("nft table {table}: {}", line.trim()));
         }
     }

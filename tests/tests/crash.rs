@@ -75,12 +75,12 @@ fn many_supervisors_killed_at_once_are_all_repaired() {
 #[test]
 fn a_command_line_killed_in_the_foreground_leaves_a_container_that_can_be_managed() {
     let world = World::new();
-    let running = world.start("run --rm --name c busybox sh -c 'echo ready; sleep 1000'");
+    let running = world.start("run --rm --name cc busybox sh -c 'echo ready; sleep 1000'");
     running.expect("ready");
     running.signal(Signal::KILL);
     drop(running);
     world.rcnt("ps -a").success();
-    world.rcnt("rm -f c").success();
+    world.rcnt("rm -f cc").success();
     world.nothing_is_left();
 }
 
@@ -88,7 +88,7 @@ fn a_command_line_killed_in_the_foreground_leaves_a_container_that_can_be_manage
 fn run_killed_at_any_time_leaks_nothing() {
     let world = World::with_servers();
     for n in 0..40 {
-        let run = world.start("run -d --name c -p 8080:80 web");
+        let run = world.start("run -d --name cc -p 8080:80 web");
         std::thread::sleep(Duration::from_micros(n * 1500));
         drop(run);
         recovers(&world, &format!("run killed after {} µs", n * 1500));
@@ -118,7 +118,7 @@ fn run_killed_at_every_change_it_makes_leaks_nothing() {
             "run",
             "-d",
             "--name",
-            "c",
+            "cc",
             "-p",
             "8080:80",
             "web",
@@ -136,9 +136,10 @@ fn run_killed_at_every_change_it_makes_leaks_nothing() {
 fn rm_killed_at_every_change_it_makes_leaks_nothing() {
     let world = World::with_servers();
     for nth in 1..200 {
-        world.ok("run -d --name c -p 8080:80 web");
+        world.ok("run -d --name cc -p 8080:80 web");
         let inject = format!("inject={CHANGES},rmdir:signal=KILL:when={nth}");
-        let args = ["-f", "-qq", "-o", "/dev/null", "-e", inject.as_str(), "rcnt", "rm", "-f", "c"];
+        let args =
+            ["-f", "-qq", "-o", "/dev/null", "-e", inject.as_str(), "rcnt", "rm", "-f", "cc"];
         let output = world.job("strace", args).limit(Duration::from_secs(30)).run();
         recovers(&world, &format!("rm killed at change {nth} ({})", output.code));
         if output.code == 0 {
@@ -153,13 +154,13 @@ fn rm_killed_at_every_change_it_makes_leaks_nothing() {
 fn recovers(world: &World, what: &str) {
     let listed = world.rcnt("ps -a");
     assert!(listed.code == 0, "{what}: ps fails\n{listed}");
-    let removed = world.rcnt("rm -f c");
+    let removed = world.rcnt("rm -f cc");
     let gone = removed.code == 0 || removed.stderr.to_lowercase().contains("no such container");
     assert!(gone, "{what}: rm fails\n{removed}");
     // The same name, port and address must be there for the next one.
-    let again = world.rcnt("run -d --name c -p 8080:80 web");
+    let again = world.rcnt("run -d --name cc -p 8080:80 web");
     assert!(again.code == 0, "{what}: the next run fails\n{again}");
-    let removed = world.rcnt("rm -f c");
+    let removed = world.rcnt("rm -f cc");
     assert!(removed.code == 0, "{what}: rm of the next one fails\n{removed}");
     let check = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.nothing_is_left()));
     if let Err(cause) = check {
@@ -202,7 +203,7 @@ fn a_start_that_fails_at_any_system_call_is_undone() {
                 "run",
                 "-d",
                 "--name",
-                "c",
+                "cc",
                 "-p",
                 "8080:80",
                 "web",

@@ -400,6 +400,6 @@ fn the_configuration_of_the_image_is_what_runs() {
 #[test]
 fn other_users_cannot_look_into_the_roots_cve_2021_41091() {
     let world = World::new();
-    world.ok("run -d --name c --net=none busybox sleep 100");
+    world.ok("run -d --name cc --net=none busybox sleep 100");
     world.sh("stat -c '%a %u' /srv/data /srv/run").success().prints("700 0\n700 0");
 }

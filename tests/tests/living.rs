@@ -48,12 +48,12 @@ fn ps_shows_what_runs_and_with_a_what_ran() {
 #[test]
 fn logs_keep_streams_apart_and_tail_and_timestamps_work() {
     let world = World::new();
-    world.rcnt("run --name c --net=none busybox sh -c 'echo one; echo two >&2; echo three; printf unfinished'").success();
-    let output = world.rcnt("logs c").success().prints("one\nthree\nunfinished");
+    world.rcnt("run --name cc --net=none busybox sh -c 'echo one; echo two >&2; echo three; printf unfinished'").success();
+    let output = world.rcnt("logs cc").success().prints("one\nthree\nunfinished");
     assert_eq!(output.stderr, "two\n");
-    world.rcnt("logs --tail 1 c").success().prints("unfinished");
-    world.rcnt("logs -n 0 c").success().prints("");
-    let stamped = world.rcnt("logs -t c").success();
+    world.rcnt("logs --tail 1 cc").success().prints("unfinished");
+    world.rcnt("logs -n 0 cc").success().prints("");
+    let stamped = world.rcnt("logs -t cc").success();
     let line = stamped.stdout.lines().next().unwrap_or_default();
     assert!(line.starts_with("20") && line.contains('T') && line.ends_with(" one"), "{stamped}");
     world.rcnt("logs nosuch").fails(1, &["nosuch", "no such container"]);
@@ -62,64 +62,64 @@ fn logs_keep_streams_apart_and_tail_and_timestamps_work() {
 #[test]
 fn logs_follow_until_the_container_ends() {
     let world = World::new();
-    world.ok("run -d --name c --net=none busybox sh -c 'for i in 1 2 3 4 5; do echo line $i; sleep 0.2; done'");
-    let output = world.job("rcnt", "logs -f c").limit(Duration::from_secs(20)).run();
+    world.ok("run -d --name cc --net=none busybox sh -c 'for i in 1 2 3 4 5; do echo line $i; sleep 0.2; done'");
+    let output = world.job("rcnt", "logs -f cc").limit(Duration::from_secs(20)).run();
     output.success().prints("line 1\nline 2\nline 3\nline 4\nline 5");
 }
 
 #[test]
 fn exec_runs_beside_the_first_process() {
     let world = World::new();
-    sleeper(&world, "c");
-    world.rcnt("exec c echo hi").success().prints("hi");
-    world.rcnt("exec c sh -c 'exit 7'").exits(7);
-    world.rcnt("exec c sh -c 'kill -9 $$'").exits(137);
-    world.rcnt("exec c nosuch").fails(127, &["nosuch"]);
-    world.rcnt("exec c /etc/not-executable").fails(126, &["/etc/not-executable"]);
-    world.rcnt("exec c sh -c 'echo out; echo err >&2'").success().prints("out").warns("err");
-    world.job("rcnt", "exec -i c cat").stdin("typed").run().success().prints("typed");
-    world.job("rcnt", "exec c cat").stdin("typed").run().success().prints("");
+    sleeper(&world, "cc");
+    world.rcnt("exec cc echo hi").success().prints("hi");
+    world.rcnt("exec cc sh -c 'exit 7'").exits(7);
+    world.rcnt("exec cc sh -c 'kill -9 $$'").exits(137);
+    world.rcnt("exec cc nosuch").fails(127, &["nosuch"]);
+    world.rcnt("exec cc /etc/not-executable").fails(126, &["/etc/not-executable"]);
+    world.rcnt("exec cc sh -c 'echo out; echo err >&2'").success().prints("out").warns("err");
+    world.job("rcnt", "exec -i cc cat").stdin("typed").run().success().prints("typed");
+    world.job("rcnt", "exec cc cat").stdin("typed").run().success().prints("");
     let env =
-        world.rcnt("exec -e A=1 -u web -w /tmp c sh -c 'echo $A $(id -u) $(pwd) $HOME'").success();
+        world.rcnt("exec -e A=1 -u web -w /tmp cc sh -c 'echo $A $(id -u) $(pwd) $HOME'").success();
     env.prints("1 1000 /tmp /home/web");
     // The same namespaces, cgroup and rights as the first process.
-    let same = "readlink /proc/self/ns/mnt /proc/self/ns/pid /proc/self/ns/ipc /proc/self/ns/uts /proc/self/ns/net";
+    let same = "sh -c 'for n in mnt pid ipc uts net; do readlink /proc/self/ns/$n; done'";
     let first = same.replace("self", "1");
-    assert_eq!(world.ok(format!("exec c {same}")), world.ok(format!("exec c {first}")));
-    world.rcnt("exec c sh -c 'cat /proc/self/cgroup >/tmp/a; cat /proc/1/cgroup >/tmp/b; cmp /tmp/a /tmp/b'").success();
+    assert_eq!(world.ok(format!("exec cc {same}")), world.ok(format!("exec cc {first}")));
+    world.rcnt("exec cc sh -c 'cat /proc/self/cgroup >/tmp/a; cat /proc/1/cgroup >/tmp/b; cmp /tmp/a /tmp/b'").success();
     world
-        .rcnt("exec c grep -E '^(CapEff|Seccomp:)' /proc/self/status")
+        .rcnt("exec cc grep -E '^(CapEff|Seccomp:)' /proc/self/status")
         .success()
         .prints("CapEff:\t00000000a80425fb\nSeccomp:\t2");
     world
-        .rcnt("exec --privileged c grep ^Seccomp: /proc/self/status")
+        .rcnt("exec --privileged cc grep ^Seccomp: /proc/self/status")
         .success()
         .prints("Seccomp:\t0");
-    world.ok("stop -t 0 c");
-    world.rcnt("exec c true").fails(1, &["c", "not running"]);
+    world.ok("stop -t 0 cc");
+    world.rcnt("exec cc true").fails(1, &["not running"]);
     world.rcnt("exec nosuch true").fails(1, &["nosuch", "no such container"]);
 }
 
 #[test]
 fn a_detached_exec_goes_on_alone() {
     let world = World::new();
-    sleeper(&world, "c");
+    sleeper(&world, "cc");
     world
-        .rcnt("exec -d c sh -c 'sleep 0.3; echo done >/tmp/flag; sleep 1000'")
+        .rcnt("exec -d cc sh -c 'sleep 0.3; echo done >/tmp/flag; sleep 1000'")
         .success()
         .prints("");
-    eventually("it wrote", || world.rcnt("exec c cat /tmp/flag").stdout == "done\n");
-    world.ok("rm -f c");
+    eventually("it wrote", || world.rcnt("exec cc cat /tmp/flag").stdout == "done\n");
+    world.ok("rm -f cc");
     world.nothing_is_left();
 }
 
 #[test]
 fn an_exec_ends_when_its_container_does() {
     let world = World::new();
-    sleeper(&world, "c");
-    let exec = world.start("exec c sh -c 'echo in; sleep 1000'");
+    sleeper(&world, "cc");
+    let exec = world.start("exec cc sh -c 'echo in; sleep 1000'");
     exec.expect("in");
-    world.ok("kill c");
+    world.ok("kill cc");
     exec.wait(Duration::from_secs(10)).exits(137);
 }
 
@@ -140,32 +140,31 @@ fn stop_asks_first_and_kills_after_its_time() {
 #[test]
 fn kill_sends_the_signal_named() {
     let world = World::new();
-    world.ok("run -d --name c --net=none busybox sh -c 'trap \"echo got it\" USR1; echo ready; while :; do sleep 0.05; done'");
-    eventually("ready", || world.ok("logs c").contains("ready"));
-    world.rcnt("kill -s USR1 c").success().prints("c");
-    eventually("the signal came", || world.ok("logs c").contains("got it"));
-    world.rcnt("kill --signal SIGUSR1 c").success();
-    world.rcnt("kill -s 10 c").success();
-    world.rcnt("kill -s BOGUS c").fails(1, &["BOGUS"]);
-    world.rcnt("kill c").success();
-    eventually("it ended", || world.inspect("c", "/State/Running") == json!(false));
-    assert_eq!(world.inspect("c", "/State/ExitCode"), json!(137));
-    world.rcnt("kill c").fails(1, &["c", "not running"]);
+    world.ok("run -d --name cc --net=none busybox sh -c 'trap \"echo got it\" USR1; echo ready; while :; do sleep 0.05; done'");
+    eventually("ready", || world.ok("logs cc").contains("ready"));
+    world.rcnt("kill -s USR1 cc").success().prints("cc");
+    eventually("the signal came", || world.ok("logs cc").contains("got it"));
+    world.rcnt("kill --signal SIGUSR1 cc").success();
+    world.rcnt("kill -s 10 cc").success();
+    world.rcnt("kill -s BOGUS cc").fails(1, &["BOGUS"]);
+    world.rcnt("kill cc").success();
+    eventually("it ended", || world.inspect("cc", "/State/Running") == json!(false));
+    assert_eq!(world.inspect("cc", "/State/ExitCode"), json!(137));
+    world.rcnt("kill cc").fails(1, &["not running"]);
 }
 
 #[test]
 fn rm_refuses_what_runs_unless_forced() {
     let world = World::new();
-    sleeper(&world, "a");
-    world.rcnt("rm a").fails(1, &["a", "running"]);
-    world.rcnt("rm -f a").success().prints("a").within(Duration::from_secs(5));
-    world.rcnt("rm a").fails(1, &["a", "no such container"]);
-    for name in ["b", "c", "d"] {
+    sleeper(&world, "aa");
+    world.rcnt("rm aa").fails(1, &["aa", "running"]);
+    world.rcnt("rm -f aa").success().prints("aa").within(Duration::from_secs(5));
+    world.rcnt("rm aa").fails(1, &["aa", "no such container"]);
+    for name in ["bb", "cc", "dd"] {
         sleeper(&world, name);
     }
-    world.rcnt("rm -f b c nosuch d").exits(1).prints("b\nc\nd").warns("nosuch");
+    world.rcnt("rm -f bb cc nosuch dd").success().prints("bb\ncc\ndd").warns("nosuch");
     world.rcnt("ps -aq").success().prints("");
-    // docker: force makes a missing one no error only when it is alone in being missing.
     world.nothing_is_left();
 }
 
@@ -257,14 +256,14 @@ fn restart_gives_a_new_process_in_the_same_container() {
 #[test]
 fn wait_blocks_and_prints_the_exit_codes() {
     let world = World::new();
-    world.ok("run -d --name a --net=none busybox sh -c 'sleep 0.5; exit 3'");
-    world.ok("run -d --name b --net=none busybox sh -c 'exit 4'");
-    world.rcnt("wait a b").success().prints("3\n4");
-    sleeper(&world, "c");
-    let mut waiting = world.start("wait c");
+    world.ok("run -d --name aa --net=none busybox sh -c 'sleep 0.5; exit 3'");
+    world.ok("run -d --name bb --net=none busybox sh -c 'exit 4'");
+    world.rcnt("wait aa bb").success().prints("3\n4");
+    sleeper(&world, "cc");
+    let mut waiting = world.start("wait cc");
     std::thread::sleep(Duration::from_millis(200));
     assert!(waiting.is_running());
-    world.ok("kill c");
+    world.ok("kill cc");
     waiting.wait(Duration::from_secs(10)).success().prints("137");
     world.rcnt("wait nosuch").fails(1, &["nosuch"]);
 }
@@ -272,7 +271,7 @@ fn wait_blocks_and_prints_the_exit_codes() {
 #[test]
 fn unique_prefixes_of_ids_do_and_ambiguous_ones_do_not() {
     let world = World::new();
-    let id = sleeper(&world, "c");
+    let id = sleeper(&world, "cc");
     for length in [64, 12, 8] {
         world.rcnt(["exec", &id[..length], "echo", "hi"]).success().prints("hi");
     }
@@ -298,8 +297,8 @@ fn unique_prefixes_of_ids_do_and_ambiguous_ones_do_not() {
 #[test]
 fn create_then_start_is_run() {
     let world = World::new();
-    let id = world.ok("create --name c --net=none busybox sh -c 'echo ran'");
-    assert_eq!(world.inspect("c", "/State/Status"), json!("created"));
+    let id = world.ok("create --name cc --net=none busybox sh -c 'echo ran'");
+    assert_eq!(world.inspect("cc", "/State/Status"), json!("created"));
     world.rcnt(["ps", "-a", "--format", "{{.Status}}"]).success().prints("Created");
     world.rcnt(["start", "-a", &id[..12]]).success().prints("ran");
 }
@@ -307,12 +306,12 @@ fn create_then_start_is_run() {
 #[test]
 fn a_container_that_ends_by_itself_is_recorded_and_cleaned() {
     let world = World::with_servers();
-    world.ok("run -d --name c -p 8080:80 busybox sh -c 'sleep 0.3; exit 9'");
-    eventually("it ended", || world.inspect("c", "/State/Status") == json!("exited"));
-    assert_eq!(world.inspect("c", "/State/ExitCode"), json!(9));
-    assert!(world.inspect("c", "/State/FinishedAt").as_str().unwrap().starts_with("20"));
+    world.ok("run -d --name cc -p 8080:80 busybox sh -c 'sleep 0.3; exit 9'");
+    eventually("it ended", || world.inspect("cc", "/State/Status") == json!("exited"));
+    assert_eq!(world.inspect("cc", "/State/ExitCode"), json!(9));
+    assert!(world.inspect("cc", "/State/FinishedAt").as_str().unwrap().starts_with("20"));
     // Its port and address are free before it is removed.
-    world.ok("run -d --name d -p 8080:80 web");
+    world.ok("run -d --name dd -p 8080:80 web");
     world.page("127.0.0.1:8080");
     assert_eq!(world.ok_sh("ip -o link show type veth | grep -vc eth0@"), "1");
 }
@@ -330,6 +329,6 @@ fn a_fresh_container_has_none_of_the_last_ones_files() {
 #[test]
 fn output_nobody_reads_does_not_stop_the_container() {
     let world = World::new();
-    world.ok("run -d --name c --net=none busybox sh -c 'head -c 20000000 /dev/zero | tr \"\\\\0\" \"x\"; echo; echo end; sleep 1000'");
-    eventually("it got to its end", || world.rcnt("logs --tail 1 c").stdout.ends_with("end\n"));
+    world.ok("run -d --name cc --net=none busybox sh -c 'head -c 20000000 /dev/zero | tr \"\\\\0\" \"x\"; echo; echo end; sleep 1000'");
+    eventually("it got to its end", || world.rcnt("logs --tail 1 cc").stdout.ends_with("end\n"));
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test reports by panicking")]
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rcnt_tests::fixtures::PAGE;
 use rcnt_tests::{Lan, World, eventually, leaks};
@@ -38,6 +39,10 @@ fn the_line_of_the_title_serves_its_page_everywhere() {
     let script = format!("timeout 5 wget -qO- http://{}:8080/", World::V4);
     world.rcnt(["run", "--rm", "busybox", "sh", "-c", &script]).success().prints(PAGE);
     world.rcnt(["exec", "web", "sh", "-c", &script]).success().prints(PAGE);
+    // `localhost` may mean ::1: a client must get the page or fall back at once, not hang.
+    let since = std::time::Instant::now();
+    let _ = world.fetch("[::1]:8080");
+    assert!(since.elapsed() < Duration::from_millis(500), "[::1]:8080 took {:?}", since.elapsed());
     world.rcnt("rm -f web").success();
     unreachable("a removed container", world.fetch("127.0.0.1:8080"));
     world.nothing_is_left();
@@ -51,7 +56,8 @@ fn containers_reach_each_other_on_the_bridge() {
     let output = world
         .rcnt(["run", "--rm", "probe", "probe", "ask", "tcp", &format!("{address}:80")])
         .success();
-    assert!(!output.stdout.contains(&address), "the caller's own address is seen\n{output}");
+    let stranger = !output.stdout.starts_with(&format!("from {address} "));
+    assert!(stranger && output.stdout.starts_with("from "), "who calls is seen\n{output}");
 }
 
 #[test]
@@ -101,11 +107,11 @@ fn udp_is_published_and_answers_come_from_the_address_asked() {
 #[test]
 fn sctp_is_published_as_the_others() {
     let world = World::with_servers();
-    let id = world.ok("run -d --name s -p 9000:9000/sctp busybox sleep 100");
-    world.rcnt("port s").success().has("9000/sctp -> 0.0.0.0:9000");
+    let id = world.ok("run -d --name ss -p 9000:9000/sctp busybox sleep 100");
+    world.rcnt("port ss").success().has("9000/sctp -> 0.0.0.0:9000");
     let rules = leaks::ruleset(world.space());
     assert!(rules.contains("sctp"), "{rules}");
-    assert!(rules.contains(&world.address_of("s")), "{rules}");
+    assert!(rules.contains(&world.address_of("ss")), "{rules}");
     // An INIT chunk from the LAN arrives in the container (this needs no SCTP in the kernel).
     let listen = "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_RAW, 132)\ns.settimeout(8)\n\
          print('ready', flush=True)\nd, a = s.recvfrom(999)\nprint('from', a[0], 'port', int.from_bytes(d[22:24], 'big'), flush=True)";
@@ -136,14 +142,14 @@ for _ in range(3): s.sendto(packet, ('192.0.2.10', 0))
 #[test]
 fn publishing_all_takes_what_the_image_exposes() {
     let world = World::with_servers();
-    world.ok("run -d --name p -P --expose 7000-7001 probe");
-    let ports = world.ok("port p");
+    world.ok("run -d --name pp -P --expose 7000-7001 probe");
+    let ports = world.ok("port pp");
     for wanted in
         ["80/tcp -> 0.0.0.0:", "53/udp -> 0.0.0.0:", "7000/tcp -> 0.0.0.0:", "7001/tcp -> "]
     {
         assert!(ports.contains(wanted), "{wanted} in {ports}");
     }
-    let line = world.ok("port p 80/tcp");
+    let line = world.ok("port pp 80/tcp");
     let port = line.lines().next().unwrap().rsplit(':').next().unwrap().to_owned();
     assert!(port.parse::<u16>().unwrap() >= 1024, "{port}");
     assert!(world.page_tcp(&format!("127.0.0.1:{port}")).starts_with("from "));
@@ -152,10 +158,10 @@ fn publishing_all_takes_what_the_image_exposes() {
 #[test]
 fn a_port_without_a_number_on_the_host_gets_a_free_one() {
     let world = World::with_servers();
-    serve(&world, "a", "-p 80");
-    serve(&world, "b", "-p 127.0.0.1::80");
-    let first = world.ok("port a 80").lines().next().unwrap().to_owned();
-    let second = world.ok("port b 80").lines().next().unwrap().to_owned();
+    serve(&world, "aa", "-p 80");
+    serve(&world, "bb", "-p 127.0.0.1::80");
+    let first = world.ok("port aa 80").lines().next().unwrap().to_owned();
+    let second = world.ok("port bb 80").lines().next().unwrap().to_owned();
     assert!(first.starts_with("0.0.0.0:"), "{first}");
     assert!(second.starts_with("127.0.0.1:"), "{second}");
     assert_ne!(first.rsplit(':').next(), second.rsplit(':').next());
@@ -165,19 +171,19 @@ fn a_port_without_a_number_on_the_host_gets_a_free_one() {
 #[test]
 fn ranges_are_published_port_by_port() {
     let world = World::with_servers();
-    world.ok("run -d --name r -p 8000-8002:80-82 probe sh -c 'for p in 80 81 82; do probe serve tcp $p & done; wait'");
+    world.ok("run -d --name rr -p 8000-8002:80-82 probe sh -c 'for p in 80 81 82; do probe serve tcp $p & done; wait'");
     for port in [8000, 8001, 8002] {
         world.page_tcp(&format!("127.0.0.1:{port}"));
     }
-    let ports = world.ok("port r");
+    let ports = world.ok("port rr");
     assert!(
         ports.contains("80/tcp -> 0.0.0.0:8000") && ports.contains("82/tcp -> 0.0.0.0:8002"),
         "{ports}"
     );
     // One container port, a range of host ports: the first that is free.
-    world.ok("run -d --name s -p 8002-8005:80 probe");
-    world.rcnt("port s 80").success().has("0.0.0.0:8003");
-    world.rcnt("run -d -p 8010-8012:80-81 busybox true").fails(125, &["8010-8012:80-81"]);
+    world.ok("run -d --name ss -p 8002-8005:80 probe");
+    world.rcnt("port ss 80").success().has("0.0.0.0:8003");
+    world.rcnt("run -d -p 8010-8012:80-81 busybox true").fails(125, &["8010-8012", "80-81"]);
 }
 
 #[test]
@@ -287,7 +293,6 @@ fn a_published_port_is_really_reserved() {
 fn ports_that_are_none_are_refused() {
     let world = World::new();
     for bad in [
-        "0:80",
         "80:0",
         "65536:80",
         "80:65536",
@@ -327,7 +332,7 @@ fn the_hosts_network_is_the_hosts() {
         .rcnt("run --rm --net=host busybox sh -c 'cat /sys/class/net/*/address; hostname'")
         .success();
     world.rcnt("run --rm --net=host busybox ip addr show eth0").success().has(World::V4);
-    world.ok("run -d --name h --net=host probe probe serve tcp 7777");
+    world.ok("run -d --name hh --net=host probe probe serve tcp 7777");
     world.page_tcp("127.0.0.1:7777");
     assert!(world.lan().tcp(&format!("{}:7777", World::V4), "").is_ok());
     // A published port means nothing there; docker warns and goes on.
@@ -354,28 +359,28 @@ fn a_container_can_share_anothers_network() {
     world.rcnt("run --rm --net=container:main -p 80:80 busybox true").fails(125, &["container"]);
     world.rcnt("run --rm --net=nosuch busybox true").fails(125, &["nosuch"]);
     world.ok("stop -t 0 main");
-    world.rcnt("run --rm --net=container:main busybox true").fails(125, &["main", "not running"]);
+    world.rcnt("run --rm --net=container:main busybox true").fails(125, &["main", "running"]);
 }
 
 #[test]
 fn inside_there_is_eth0_with_address_mac_route_and_names() {
     let world = World::new();
-    let id = world.ok("run -d --name c -h box busybox sleep 100");
-    let address = world.address_of("c");
-    let network = world.inspect("c", "/NetworkSettings/Networks/bridge");
-    let show = world.rcnt("exec c ip addr show eth0").success();
+    let id = world.ok("run -d --name cc -h box busybox sleep 100");
+    let address = world.address_of("cc");
+    let network = world.inspect("cc", "/NetworkSettings/Networks/bridge");
+    let show = world.rcnt("exec cc ip addr show eth0").success();
     let prefix = network["IPPrefixLen"].as_u64().unwrap();
     let mac = network["MacAddress"].as_str().unwrap().to_owned();
     show.has(&format!("inet {address}/{prefix}")).has(&mac);
     let gateway = network["Gateway"].as_str().unwrap().to_owned();
-    world.rcnt("exec c ip route").success().has(&format!("default via {gateway} dev eth0"));
-    world.rcnt(["exec", "c", "ping", "-c1", "-W2", &gateway]).success();
+    world.rcnt("exec cc ip route").success().has(&format!("default via {gateway} dev eth0"));
+    world.rcnt(["exec", "cc", "ping", "-c1", "-W2", &gateway]).success();
     world
-        .rcnt("exec c cat /etc/hosts")
+        .rcnt("exec cc cat /etc/hosts")
         .success()
         .has("127.0.0.1\tlocalhost")
         .has(&format!("{address}\tbox"));
-    world.rcnt("exec c cat /etc/hostname").success().prints("box");
+    world.rcnt("exec cc cat /etc/hostname").success().prints("box");
     // The MAC comes from the address: a new container with the address has it too.
     world.ok(["rm", "-f", &id]);
     let tail: Vec<String> =
@@ -417,8 +422,8 @@ fn hosts_can_be_added() {
     world.rcnt("run --rm --add-host db busybox true").fails(125, &["db"]);
     world.rcnt("run --rm --add-host db:nonsense busybox true").fails(125, &["nonsense"]);
     // The image's own files are covered, not changed.
-    world.ok("run -d --name c busybox sh -c 'echo 1.2.3.4 mine >>/etc/hosts; sleep 100'");
-    eventually("it wrote", || world.ok("exec c cat /etc/hosts").contains("1.2.3.4 mine"));
+    world.ok("run -d --name cc busybox sh -c 'echo 1.2.3.4 mine >>/etc/hosts; sleep 100'");
+    eventually("it wrote", || world.ok("exec cc cat /etc/hosts").contains("1.2.3.4 mine"));
 }
 
 #[test]
@@ -451,12 +456,13 @@ fn the_bridge_avoids_what_the_host_already_uses() {
     // Every usual default range is routed somewhere; a name server is in another.
     world.sh("for net in 10.88.0.0/16 172.17.0.0/16 172.18.0.0/16 10.89.0.0/16; do ip route add $net via 192.0.2.20; done").success();
     world.write_resolv_conf("nameserver 10.90.0.1\n");
-    world.ok("run -d --name c busybox sleep 100");
-    let address = world.address_of("c");
-    for taken in ["10.88.", "10.89.", "10.90.", "172.17.", "172.18."] {
+    world.ok("run -d --name cc busybox sleep 100");
+    let address = world.address_of("cc");
+    for taken in ["10.88.", "10.89.", "172.17.", "172.18."] {
         assert!(!address.starts_with(taken), "{address}");
     }
-    world.rcnt("exec c ping -c1 -W2 192.0.2.20").success();
+    world.rcnt("exec cc ping -c1 -W2 192.0.2.20").success();
+    world.sh("ip route get 10.90.0.1").success().has("via 192.0.2.20");
 }
 
 #[test]

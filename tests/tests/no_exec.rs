@@ -30,10 +30,10 @@ fn run_with_a_published_port_executes_nothing_but_the_command() {
 #[test]
 fn living_with_a_container_executes_nothing_else_either() {
     let world = World::with_servers();
-    assert_eq!(executed(&world, "run -d --name c -p 18080:80 busybox sleep 1000").len(), 1);
-    let programs = executed(&world, "exec c true");
+    assert_eq!(executed(&world, "run -d --name cc -p 18080:80 busybox sleep 1000").len(), 1);
+    let programs = executed(&world, "exec cc true");
     assert_eq!(programs.len(), 1, "{programs:#?}");
-    for command in ["ps", "inspect c", "logs c", "port c", "images", "stop -t 0 c", "rm c"] {
+    for command in ["ps", "inspect cc", "logs cc", "port cc", "images", "stop -t 0 cc", "rm cc"] {
         assert_eq!(executed(&world, command), Vec::<String>::new(), "{command}");
     }
 }

@@ -28,15 +28,15 @@ fn cve_2019_5736_the_hosts_binary_cannot_be_changed_from_inside() {
     with_layer(&world, "evil", &layer);
     let rcnt = |args: &str| world.job("/srv/home/rcnt", args).run();
     rcnt("run --rm --net=none evil /bin/self");
-    rcnt("run -d --name c --net=none evil sleep 1000").success();
+    rcnt("run -d --name cc --net=none evil sleep 1000").success();
     // A process inside that waits for exec to come in, and writes to its binary.
     let attack = "for i in $(seq 200); do for p in /proc/[0-9]*; do [ $p = /proc/1 ] || \
         (echo owned >$p/exe) 2>/dev/null; done; done";
-    let attack = world.start(["exec", "c", "sh", "-c", attack]);
+    let attack = world.start(["exec", "cc", "sh", "-c", attack]);
     for _ in 0..20 {
-        rcnt("exec c /bin/self");
-        rcnt("exec c /proc/self/exe");
-        rcnt("exec c true");
+        rcnt("exec cc /bin/self");
+        rcnt("exec cc /proc/self/exe");
+        rcnt("exec cc true");
     }
     drop(attack);
     assert_eq!(hash(), before);
@@ -114,11 +114,11 @@ fn cve_2024_21626_no_descriptor_of_the_host_is_open_inside() {
         .rcnt(["run", "--rm", "--net=none", "busybox", "sh", "-c", list])
         .success()
         .prints("0 1 2 3 ");
-    world.ok("run -d --name c --net=none busybox sleep 1000");
-    world.rcnt(["exec", "c", "sh", "-c", list]).success().prints("0 1 2 3 ");
-    world.rcnt("exec c ls /proc/1/fd").success().prints("0\n1\n2");
+    world.ok("run -d --name cc --net=none busybox sleep 1000");
+    world.rcnt(["exec", "cc", "sh", "-c", list]).success().prints("0 1 2 3 ");
+    world.rcnt("exec cc ls /proc/1/fd").success().prints("0\n1\n2");
     for n in 3..12 {
-        let output = world.rcnt(format!("exec -w /proc/self/fd/{n} c pwd"));
+        let output = world.rcnt(format!("exec -w /proc/self/fd/{n} cc pwd"));
         assert!([126, 127].contains(&output.code) || output.code == 125, "{output}");
     }
     // The caller's own descriptors do not leak either.
@@ -150,9 +150,9 @@ fn cve_2022_29162_no_capability_is_inheritable() {
     let show = "grep -E '^Cap(Inh|Amb)' /proc/self/status";
     let none = "CapInh:\t0000000000000000\nCapAmb:\t0000000000000000";
     world.rcnt(["run", "--rm", "--net=none", "busybox", "sh", "-c", show]).success().prints(none);
-    world.ok("run -d --name c --net=none busybox sleep 1000");
-    world.rcnt(["exec", "c", "sh", "-c", show]).success().prints(none);
-    world.rcnt(["exec", "--privileged", "c", "sh", "-c", show]).success().prints(none);
+    world.ok("run -d --name cc --net=none busybox sleep 1000");
+    world.rcnt(["exec", "cc", "sh", "-c", show]).success().prints(none);
+    world.rcnt(["exec", "--privileged", "cc", "sh", "-c", show]).success().prints(none);
 }
 
 #[test]
@@ -163,9 +163,9 @@ fn cve_2022_36109_supplementary_groups_are_exact() {
     assert_eq!(groups("-u daemon"), "1 2001");
     assert_eq!(groups("-u 4000"), "0");
     assert_eq!(groups("-u 4000:4000"), "4000");
-    world.ok("run -d --name c --net=none -u 4000:4000 busybox sleep 1000");
-    world.rcnt("exec c id -G").success().prints("4000");
-    world.rcnt("exec -u web c id -G").success().prints("1000 2000 2001");
+    world.ok("run -d --name cc --net=none -u 4000:4000 busybox sleep 1000");
+    world.rcnt("exec cc id -G").success().prints("4000");
+    world.rcnt("exec -u web cc id -G").success().prints("1000 2000 2001");
 }
 
 #[test]
@@ -247,8 +247,8 @@ fn cve_2026_53488_labels_of_an_image_are_only_labels() {
 #[test]
 fn cve_2020_15257_no_abstract_socket_is_reachable_from_the_hosts_network() {
     let world = World::new();
-    world.ok("run -d --name c --net=host busybox sleep 1000");
-    let sockets = world.rcnt("exec c cat /proc/net/unix").success();
+    world.ok("run -d --name cc --net=host busybox sleep 1000");
+    let sockets = world.rcnt("exec cc cat /proc/net/unix").success();
     let abstracts: Vec<&str> = sockets.stdout.lines().filter(|l| l.contains(" @")).collect();
     assert!(abstracts.is_empty(), "{abstracts:?}");
 }
@@ -256,8 +256,8 @@ fn cve_2020_15257_no_abstract_socket_is_reachable_from_the_hosts_network() {
 #[test]
 fn cve_2022_31030_a_stalled_client_costs_bounded_memory_and_no_task() {
     let world = World::new();
-    world.ok("run -d --name c --net=none busybox sleep 1000");
-    let init = world.pid_of("c");
+    world.ok("run -d --name cc --net=none busybox sleep 1000");
+    let init = world.pid_of("cc");
     let status = world.read(&format!("/proc/{init}/status"));
     let supervisor: u32 =
         status.lines().find_map(|l| l.strip_prefix("PPid:")).unwrap().trim().parse().unwrap();
@@ -275,7 +275,7 @@ fn cve_2022_31030_a_stalled_client_costs_bounded_memory_and_no_task() {
     };
     let before = memory();
     // An exec whose reader is stopped while a lot of output comes.
-    let exec = world.start("exec c sh -c 'yes | head -c 50000000'");
+    let exec = world.start("exec cc sh -c 'yes | head -c 50000000'");
     exec.signal(rustix::process::Signal::STOP);
     std::thread::sleep(Duration::from_millis(700));
     assert!(memory() < before + 4096, "{} kB, before {before} kB", memory());
@@ -284,7 +284,7 @@ fn cve_2022_31030_a_stalled_client_costs_bounded_memory_and_no_task() {
         "the process of the dead client is gone or blocked for good is killed with it",
         || world.pids_with("yes").is_empty(),
     );
-    world.rcnt("exec c echo alive").success().prints("alive");
+    world.rcnt("exec cc echo alive").success().prints("alive");
 }
 
 #[test]
@@ -384,7 +384,7 @@ fn cve_2021_41190_a_document_that_is_two_things_is_refused() {
 fn cve_2020_13401_router_advertisements_of_a_container_change_nothing() {
     let world = World::new();
     world.configure("ipv6 = true\nfixed-cidr-v6 = \"fd00:1234::/64\"\n");
-    world.ok("run -d --name c busybox sleep 1000");
+    world.ok("run -d --name cc busybox sleep 1000");
     let script = "for i in /proc/sys/net/ipv6/conf/rcnt* /proc/sys/net/ipv6/conf/veth*; do [ -e $i/accept_ra ] && echo $(cat $i/disable_ipv6) $(cat $i/accept_ra); done";
     for line in world.ok_sh(script).lines() {
         assert!(line.starts_with('1') || line.ends_with(" 0"), "accept_ra is on: {line}");
@@ -395,8 +395,8 @@ fn cve_2020_13401_router_advertisements_of_a_container_change_nothing() {
 fn cve_2020_8558_a_neighbour_cannot_reach_127_0_0_1() {
     let world = World::new();
     world.load(&rcnt_tests::fixtures::probe());
-    world.ok("run -d --name c -p 127.0.0.1:8080:80 probe");
-    eventually("ready", || world.ok("logs c").contains("ready"));
+    world.ok("run -d --name cc -p 127.0.0.1:8080:80 probe");
+    eventually("ready", || world.ok("logs cc").contains("ready"));
     world.tcp("127.0.0.1:8080", "").unwrap();
     // A service of the host's own, on loopback only.
     world.helper("busybox", "nc -ll -p 7000 -s 127.0.0.1 -e echo secret");
@@ -412,7 +412,7 @@ fn cve_2020_8558_a_neighbour_cannot_reach_127_0_0_1() {
         );
     }
     // Nor can a container through its gateway.
-    let gateway = world.inspect("c", "/NetworkSettings/Networks/bridge/Gateway");
+    let gateway = world.inspect("cc", "/NetworkSettings/Networks/bridge/Gateway");
     let script = format!(
         "ip addr del 127.0.0.1/8 dev lo; ip route add 127.0.0.1/32 via {}; timeout 3 probe ask tcp 127.0.0.1:7000",
         gateway.as_str().unwrap()
@@ -426,8 +426,8 @@ fn cve_2020_8558_a_neighbour_cannot_reach_127_0_0_1() {
 fn cve_2025_67499_traffic_to_the_same_port_elsewhere_is_left_alone() {
     let world = World::new();
     world.load(&rcnt_tests::fixtures::probe());
-    world.ok("run -d --name c -p 8080:80 probe");
-    eventually("ready", || world.ok("logs c").contains("ready"));
+    world.ok("run -d --name cc -p 8080:80 probe");
+    eventually("ready", || world.ok("logs cc").contains("ready"));
     let lan = world.lan();
     let server = lan.job("busybox", "nc -ll -p 8080 -e echo elsewhere").start();
     eventually("the other machine serves", || world.tcp(&format!("{}:8080", Lan::V4), "").is_ok());

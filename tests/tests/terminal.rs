@@ -7,7 +7,7 @@ use std::time::Duration;
 use rcnt_tests::{Terminal, World, eventually};
 use serde_json::json;
 
-const SHELL: &str = "run -it --rm --name t --net=none busybox sh";
+const SHELL: &str = "run -it --rm --name tt --net=none busybox sh";
 const PROMPT: &str = "/ # ";
 
 /// A shell in a new container, at its prompt.
@@ -67,7 +67,7 @@ fn job_control_works() {
     answer(&mut terminal, "echo code $?", "code 130");
     assert!(!terminal.shows().contains("job control turned off"), "{}", terminal.shows());
     terminal.send("\x04");
-    assert_eq!(terminal.wait(), 130);
+    assert_eq!(terminal.wait(), 0);
 }
 
 #[test]
@@ -95,9 +95,9 @@ fn keys_detach_and_leave_the_container_running() {
     terminal.expect(PROMPT);
     terminal.send("\x10\x11");
     assert_eq!(terminal.wait(), 0);
-    assert_eq!(world.inspect("t", "/State/Running"), json!(true));
-    world.rcnt("exec t cat /tmp/mark").success().prints("1");
-    let mut again = world.terminal("attach t");
+    assert_eq!(world.inspect("tt", "/State/Running"), json!(true));
+    world.rcnt("exec tt cat /tmp/mark").success().prints("1");
+    let mut again = world.terminal("attach tt");
     again.line("echo back");
     again.expect("\r\nback");
     again.line("exit 3");
@@ -120,6 +120,7 @@ fn the_callers_terminal_is_restored_after_every_kind_of_end() {
     let world = World::new();
     world.sh("ln -s /bin/sh /srv/home/sh").success();
     let mut terminal = world.terminal_of("sh");
+    terminal.expect("# ");
     terminal.line("PS1='host> '; stty -g >/srv/tmp/before");
     terminal.expect("\r\nhost> ");
     let check = |terminal: &mut Terminal, what: &str| {
@@ -134,22 +135,22 @@ fn the_callers_terminal_is_restored_after_every_kind_of_end() {
     terminal.line("rcnt run -it --rm --net=none busybox nosuch");
     terminal.expect("host> ");
     check(&mut terminal, "a failed start");
-    terminal.line("rcnt run -it --rm --name t --net=none busybox sh");
+    terminal.line("rcnt run -it --rm --name tt --net=none busybox sh");
     terminal.expect(PROMPT);
     terminal.send("\x10\x11");
     terminal.expect("host> ");
     check(&mut terminal, "a detach");
-    terminal.line("rcnt attach t");
+    terminal.line("rcnt attach tt");
     terminal.send("\r");
     terminal.expect(PROMPT);
-    world.rcnt("kill t").success();
+    world.rcnt("kill tt").success();
     terminal.expect("host> ");
     check(&mut terminal, "a kill from elsewhere");
-    terminal.line("rcnt run -it --rm --name u --net=none busybox sh");
+    terminal.line("rcnt run -it --rm --name uu --net=none busybox sh");
     terminal.expect(PROMPT);
-    let cli = world.pids_with("rcnt run -it --rm --name u");
+    let cli = world.pids_with("rcnt run -it --rm --name uu");
     world.sh(&format!("kill -TERM {}", cli[0])).success();
-    world.rcnt("kill u");
+    world.rcnt("kill uu");
     terminal.expect("host> ");
     check(&mut terminal, "a signal to the command line");
 }
@@ -157,8 +158,8 @@ fn the_callers_terminal_is_restored_after_every_kind_of_end() {
 #[test]
 fn exec_gets_a_terminal_of_its_own() {
     let world = World::new();
-    world.ok("run -d --name c --net=none busybox sleep 1000");
-    let mut terminal = world.terminal("exec -it c sh");
+    world.ok("run -d --name cc --net=none busybox sleep 1000");
+    let mut terminal = world.terminal("exec -it cc sh");
     terminal.expect(PROMPT);
     answer(&mut terminal, "stty size", "24 80");
     answer(&mut terminal, "tty", "/dev/pts/0");
@@ -168,7 +169,7 @@ fn exec_gets_a_terminal_of_its_own() {
     terminal.expect(PROMPT);
     terminal.line("exit 5");
     assert_eq!(terminal.wait(), 5);
-    let mut terminal = world.terminal("exec -it c sh");
+    let mut terminal = world.terminal("exec -it cc sh");
     terminal.expect(PROMPT);
     terminal.send("\x10\x11");
     assert_eq!(terminal.wait(), 0);
@@ -179,9 +180,10 @@ fn a_terminal_that_hangs_up_does_not_end_the_container() {
     let world = World::new();
     let mut terminal = shell(&world);
     terminal.hang_up();
+    terminal.wait();
     eventually("the command line ends", || world.pids_with("rcnt run -it").len() <= 1);
-    assert_eq!(world.inspect("t", "/State/Running"), json!(true));
-    world.ok("rm -f t");
+    assert_eq!(world.inspect("tt", "/State/Running"), json!(true));
+    world.ok("rm -f tt");
     world.nothing_is_left();
 }
 
@@ -196,12 +198,12 @@ fn a_terminal_is_refused_where_there_is_none() {
 #[test]
 fn a_detached_container_may_have_a_terminal() {
     let world = World::new();
-    world.ok("run -dit --name c --net=none busybox sh");
-    assert_eq!(world.inspect("c", "/Config/Tty"), json!(true));
-    let mut terminal = world.terminal("attach c");
+    world.ok("run -dit --name cc --net=none busybox sh");
+    assert_eq!(world.inspect("cc", "/Config/Tty"), json!(true));
+    let mut terminal = world.terminal("attach cc");
     terminal.line("echo hello");
     terminal.expect("\r\nhello");
     terminal.send("\x10\x11");
     assert_eq!(terminal.wait(), 0);
-    world.rcnt("logs c").success().has("hello");
+    world.rcnt("logs cc").success().has("hello");
 }
