@@ -4,6 +4,7 @@
 //! every answer is there when it returns: reads never wait, and a kernel that
 //! does not answer is an error instead of a hang.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -64,6 +65,11 @@ impl Answers {
         self.acks.iter().find(|(s, _)| *s == sequence).map_or(0, |(_, ack)| ack.errno)
     }
 
+    /// The first request that was refused.
+    pub(crate) fn refused(&self) -> Option<&(u32, Ack)> {
+        self.acks.iter().find(|(_, ack)| ack.errno != 0)
+    }
+
     /// An error unless request `sequence` went well or was refused with one of `fine`.
     pub(crate) fn check(&self, sequence: u32, fine: &[i32]) -> io::Result<()> {
         match self.acks.iter().find(|(s, _)| *s == sequence) {
@@ -80,6 +86,29 @@ pub(crate) fn refusal(ack: &Ack) -> Refusal {
 
 fn malformed<E: std::error::Error + Send + Sync + 'static>(error: E) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+thread_local! {
+    static NETFILTER: RefCell<Option<(u32, Socket)>> = const { RefCell::new(None) };
+}
+
+/// Lends the thread's one netfilter socket, opened in the namespace of the first
+/// use. It is not closed while the thread lives: closing a netfilter socket waits
+/// until the kernel has freed what anybody's transactions deleted (10 to 20 ms,
+/// nft_rcv_nl_event), while a process's end waits for it unseen.
+pub(crate) fn with_netfilter<T>(f: impl FnOnce(&mut Socket) -> io::Result<T>) -> io::Result<T> {
+    let me = std::process::id();
+    let kept = NETFILTER.take().filter(|(owner, _)| *owner == me); // not across fork
+    let mut socket = match kept {
+        Some((_, socket)) => socket,
+        None => Socket::open(Family::Netfilter)?,
+    };
+    let done = f(&mut socket);
+    // After an error answers may be left in the queue; a new socket has none.
+    if done.is_ok() {
+        NETFILTER.set(Some((me, socket)));
+    }
+    done
 }
 
 /// A netlink socket in the network namespace of the thread that opened it.

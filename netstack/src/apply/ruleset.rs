@@ -1,15 +1,15 @@
 //! The ruleset's side: one transaction that declares the base when it is not
 //! whole, and a container's elements.
 
+use std::collections::BTreeSet;
 use std::io;
 
-use rcnt_base::sys::netlink::Family;
 use rustix::io::Errno;
 
 use super::AttachError;
 use crate::plan::{NetworkPlan, NetworkUndo};
 use crate::rules::{self, Entry};
-use crate::socket::{Answers, Socket, refusal};
+use crate::socket::{Answers, Refusal, Socket, refusal, with_netfilter};
 use crate::wire::nft::{self, Batch, ChainFacts, Element};
 use crate::wire::{Malformed, Message, Requests};
 
@@ -32,60 +32,88 @@ fn invalid(error: Malformed) -> io::Error {
 /// Publishes a container's ports, in one transaction.
 pub(super) fn publish(plan: &NetworkPlan, first: bool) -> Result<Base, AttachError> {
     let table = &plan.table;
-    let rules_error = |source| AttachError::Rules { table: table.clone(), source };
-    let mut socket = Socket::open(Family::Netfilter).map_err(rules_error)?;
-    let mut base = Base::Whole;
-    if first || !is_whole(&mut socket, table).map_err(rules_error)? {
-        base = Base::Declared;
+    let mut change = Change {
+        table,
+        base: Base::Whole,
+        bridge: rules::bridge_entries(&plan.bridge),
+        ports: rules::port_entries(plan),
+        stale: BTreeSet::new(),
+    };
+    let done = with_netfilter(|socket| {
+        if first || !is_whole(socket, table)? {
+            change.base = Base::Declared;
+        }
+        change.carry_out(socket)
+    });
+    match done.map_err(|source| AttachError::Rules { table: table.clone(), source })? {
+        None => Ok(change.base),
+        Some((port, refusal)) => {
+            let source = refusal.into();
+            let table = table.clone();
+            Err(match port.and_then(|n| plan.published.get(n)) {
+                Some(port) => AttachError::Publish { port: describe(port), table, source },
+                None => AttachError::Rules { table, source },
+            })
+        }
     }
-    let bridge = rules::bridge_entries(&plan.bridge);
-    let ports = rules::port_entries(plan);
-    let mut stale: Vec<usize> = Vec::new();
-    for _ in 0..ATTEMPTS {
-        let marks = match base {
+}
+
+/// What [`publish`] wants, and what it has learned from refusals.
+struct Change<'a> {
+    table: &'a str,
+    base: Base,
+    bridge: Vec<Entry>,
+    ports: Vec<Entry>,
+    /// Ports whose key is taken by an element of a container that is gone: the
+    /// claims say that the ports are ours.
+    stale: BTreeSet<usize>,
+}
+
+/// The port that was refused, when it was one, and why.
+type Refused = (Option<usize>, Refusal);
+
+impl Change<'_> {
+    fn carry_out(&mut self, socket: &mut Socket) -> io::Result<Option<Refused>> {
+        for _ in 0..ATTEMPTS {
+            let (batch, ports) = self.batch(socket)?;
+            let answers = exchange(socket, &batch.finish())?;
+            let Some((sequence, ack)) = answers.refused() else { return Ok(None) };
+            let port_of = |sequence: u32| ports.iter().position(|s| *s == sequence);
+            match ack.errno {
+                EEXIST if self.stale.is_empty() && port_of(*sequence).is_some() => {
+                    let taken = answers.acks.iter().filter(|(_, ack)| ack.errno == EEXIST);
+                    self.stale = taken.filter_map(|(sequence, _)| port_of(*sequence)).collect();
+                }
+                // Flushed since we looked.
+                ENOENT if self.base == Base::Whole => {
+                    self.base = Base::Declared;
+                    self.stale.clear();
+                }
+                _ => return Ok(Some((port_of(*sequence), refusal(ack)))),
+            }
+        }
+        Err(io::Error::other("it keeps changing under our hands"))
+    }
+
+    /// The transaction, and the sequence numbers of its ports.
+    fn batch(&self, socket: &mut Socket) -> io::Result<(Batch<'_>, Vec<u32>)> {
+        let marks = match self.base {
             Base::Whole => Vec::new(),
-            Base::Declared => old_marks(&mut socket, table).map_err(rules_error)?,
+            Base::Declared => old_marks(socket, self.table)?,
         };
-        let mut batch = Batch::new(table);
-        if base == Base::Declared {
+        let mut batch = Batch::new(self.table);
+        if self.base == Base::Declared {
             declare(&mut batch, &marks);
         }
-        for (set, element) in &bridge {
+        for (set, element) in &self.bridge {
             batch.element(set, element);
         }
-        let taken: Vec<&Entry> = stale.iter().filter_map(|n| ports.get(*n)).collect();
-        for (set, element) in taken {
+        for (set, element) in self.stale.iter().filter_map(|n| self.ports.get(*n)) {
             batch.delete_element(set, element);
         }
-        let sequences: Vec<u32> =
-            ports.iter().map(|(set, element)| batch.element(set, element)).collect();
-        let answers = exchange(&mut socket, &batch.finish()).map_err(rules_error)?;
-        let Some((sequence, ack)) = answers.acks.iter().find(|(_, ack)| ack.errno != 0) else {
-            return Ok(base);
-        };
-        let port_of = |sequence: &u32| sequences.iter().position(|s| s == sequence);
-        let known = stale.len();
-        // Left by containers that are gone: the claims say the ports are ours.
-        stale.extend(
-            answers
-                .acks
-                .iter()
-                .filter(|(_, ack)| ack.errno == EEXIST)
-                .filter_map(|(sequence, _)| port_of(sequence)),
-        );
-        match (ack.errno, port_of(sequence)) {
-            (EEXIST, Some(_)) if known == 0 => {}
-            // Flushed since we looked.
-            (ENOENT, _) if base == Base::Whole => base = Base::Declared,
-            (_, Some(port)) => {
-                let port = plan.published.get(port).map(describe).unwrap_or_default();
-                let source = refusal(ack).into();
-                return Err(AttachError::Publish { port, table: table.clone(), source });
-            }
-            _ => return Err(rules_error(refusal(ack).into())),
-        }
+        let ports = self.ports.iter().map(|(set, element)| batch.element(set, element)).collect();
+        Ok((batch, ports))
     }
-    Err(rules_error(io::Error::other("it keeps changing under our hands")))
 }
 
 fn describe(port: &crate::ports::PublishedPort) -> String {
@@ -158,9 +186,12 @@ pub(super) fn withdraw(undo: &NetworkUndo) -> io::Result<()> {
     if wanted.is_empty() {
         return Ok(());
     }
-    let mut socket = Socket::open(Family::Netfilter)?;
+    with_netfilter(|socket| withdraw_all(socket, undo, &wanted))
+}
+
+fn withdraw_all(socket: &mut Socket, undo: &NetworkUndo, wanted: &[Entry]) -> io::Result<()> {
     for _ in 0..ATTEMPTS {
-        let ours = still_ours(&mut socket, undo, &wanted)?;
+        let ours = still_ours(socket, undo, wanted)?;
         if ours.is_empty() {
             return Ok(());
         }
@@ -168,8 +199,8 @@ pub(super) fn withdraw(undo: &NetworkUndo) -> io::Result<()> {
         for (set, element) in ours {
             batch.delete_element(set, element);
         }
-        let answers = exchange(&mut socket, &batch.finish())?;
-        match answers.acks.iter().find(|(_, ack)| ack.errno != 0) {
+        let answers = exchange(socket, &batch.finish())?;
+        match answers.refused() {
             None => return Ok(()),
             // Somebody flushed the ruleset in between.
             Some((_, ack)) if ack.errno == ENOENT => {}
@@ -183,10 +214,10 @@ pub(super) fn withdraw(undo: &NetworkUndo) -> io::Result<()> {
 pub(super) fn remove_table(table: &str) -> io::Result<()> {
     let mut batch = Batch::new(table);
     batch.delete_table();
-    let answers = exchange(&mut Socket::open(Family::Netfilter)?, &batch.finish())?;
-    match answers.acks.iter().find(|(_, ack)| ack.errno != 0 && ack.errno != ENOENT) {
-        Some((_, ack)) => Err(refusal(ack).into()),
-        None => Ok(()),
+    let answers = with_netfilter(|socket| exchange(socket, &batch.finish()))?;
+    match answers.refused() {
+        Some((_, ack)) if ack.errno != ENOENT => Err(refusal(ack).into()),
+        _ => Ok(()),
     }
 }
 

@@ -209,8 +209,9 @@ pub(crate) const CTA_ZONE: u16 = 18;
 pub(crate) const CTA_FILTER: u16 = 25;
 pub(crate) const CTA_FILTER_ORIG_FLAGS: u16 = 1;
 pub(crate) const CTA_FILTER_REPLY_FLAGS: u16 = 2;
-/// CTA_FILTER_F_CTA_IP_SRC, …_CTA_PROTO_NUM, …_CTA_PROTO_DST_PORT (net/netfilter/nf_conntrack_netlink.c).
+/// CTA_FILTER_F_CTA_IP_SRC and so on (net/netfilter/nf_conntrack_netlink.c).
 pub(crate) const CTA_FILTER_IP_SRC: u32 = 1;
+pub(crate) const CTA_FILTER_IP_DST: u32 = 1 << 1;
 pub(crate) const CTA_FILTER_PROTO_NUM: u32 = 1 << 3;
 pub(crate) const CTA_FILTER_PROTO_DST_PORT: u32 = 1 << 5;
 pub(crate) const CTA_TUPLE_IP: u16 = 1;
