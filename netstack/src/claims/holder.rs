@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rcnt_base::ids::ContainerId;
 
@@ -64,7 +64,11 @@ impl Holder {
 
     /// Who keeps `ip`:`port` from being bound.
     pub(super) fn of_port(exec_root: &Path, protocol: Protocol, ip: IpAddr, port: u16) -> Self {
-        if let Some(entry) = ledger::find_port(exec_root, protocol.as_str(), port) {
+        let claims = ledger::claims_of_port(exec_root, protocol, port);
+        let in_the_way = |(claimed, path): &(IpAddr, PathBuf)| {
+            meet(*claimed, ip).then(|| Entry::read(path).ok()).flatten()
+        };
+        if let Some(entry) = claims.iter().find_map(in_the_way) {
             return entry.into();
         }
         let mut closing = false;
@@ -116,10 +120,7 @@ fn parse_line(line: &str, ip: IpAddr, port: u16) -> Option<Socket> {
         return None;
     }
     let bound = parse_address(address)?;
-    let meets = bound == ip
-        || bound.is_unspecified() && (bound.is_ipv6() || ip.is_ipv4())
-        || ip.is_unspecified() && (ip.is_ipv6() || bound.is_ipv4());
-    if !meets {
+    if !meet(bound, ip) {
         return None;
     }
     let state = fields.nth(1)?;
@@ -128,6 +129,13 @@ fn parse_line(line: &str, ip: IpAddr, port: u16) -> Option<Socket> {
     }
     let inode = fields.nth(5)?.parse().ok()?;
     (inode != 0).then_some(Socket::Open { inode })
+}
+
+/// Whether sockets on both addresses may be in each other's way; `::` may be of both families.
+fn meet(a: IpAddr, b: IpAddr) -> bool {
+    let covers =
+        |any: IpAddr, one: IpAddr| any.is_unspecified() && (any.is_ipv6() || one.is_ipv4());
+    a == b || covers(a, b) || covers(b, a)
 }
 
 /// Addresses are printed as 32-bit words in the machine's own byte order.

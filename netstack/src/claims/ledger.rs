@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::{DirEntryExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -12,6 +13,7 @@ use rcnt_base::ids::ContainerId;
 use serde::{Deserialize, Serialize};
 
 use super::{ClaimsUndo, lock};
+use crate::ports::Protocol;
 
 /// What a claim file says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,15 +205,18 @@ fn read_dir(dir: &Path) -> io::Result<Vec<std::fs::DirEntry>> {
     }
 }
 
-/// Any claim on `port`, whatever its address: who is in the way of a socket that would not bind.
-pub(super) fn find_port(exec_root: &Path, protocol: &str, port: u16) -> Option<Entry> {
+/// Every claim on `port`: the address claimed, and the file.
+pub(super) fn claims_of_port(
+    exec_root: &Path,
+    protocol: Protocol,
+    port: u16,
+) -> Vec<(IpAddr, PathBuf)> {
     let (start, end) = (format!("{protocol}-"), format!("-{port}"));
-    let entries = read_dir(&exec_root.join("ports")).ok()?;
-    entries
-        .iter()
-        .filter(|e| {
-            let name = e.file_name();
-            name.to_str().is_some_and(|n| n.starts_with(&start) && n.ends_with(&end))
-        })
-        .find_map(|e| Entry::read(&e.path()).ok())
+    let entries = read_dir(&exec_root.join("ports")).unwrap_or_default();
+    let claim = |entry: &std::fs::DirEntry| {
+        let name = entry.file_name();
+        let address = name.to_str()?.strip_prefix(&start)?.strip_suffix(&end)?;
+        Some((address.parse().ok()?, entry.path()))
+    };
+    entries.iter().filter_map(claim).collect()
 }

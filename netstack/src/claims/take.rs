@@ -9,7 +9,7 @@ use rcnt_base::files::create_dirs;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::ledger::Record;
+use super::ledger::{self, Record};
 use super::reserve::{Scope, reserve};
 use super::{ClaimError, ClaimRequest, Claims, ClaimsUndo, Holder, InUse, lock, port_file};
 use crate::ipam::Leases;
@@ -159,14 +159,32 @@ impl Taker<'_> {
         let before = self.claims.undo.files.len();
         self.claim_files(protocol, scope, port)?;
         match reserve(protocol, scope, port) {
-            Ok(socket) => {
-                self.claims.sockets.extend(socket.map(|(socket, _)| socket));
+            Ok(Some((socket, _))) => {
+                self.claims.sockets.push(socket);
                 Ok(())
             }
+            Ok(None) => self.meets_no_claim(protocol, scope, port).or_else(|refusal| {
+                self.unclaim_to(before)?;
+                Err(refusal)
+            }),
             Err(errno) => {
                 self.unclaim_to(before)?;
                 Err(self.refusal(protocol, scope, port, errno))
             }
+        }
+    }
+
+    /// Without sockets, claims on single addresses in the way of one on all are looked for by name.
+    fn meets_no_claim(&self, protocol: Protocol, scope: Scope, port: u16) -> Result<(), Refusal> {
+        let any = |ip: IpAddr| scope.addresses().contains(&unspecified(ip));
+        let ours = |path: &Path| {
+            let files = &self.claims.undo.files;
+            files.iter().any(|file| path == self.request.exec_root.join(file))
+        };
+        let claims = ledger::claims_of_port(self.request.exec_root, protocol, port);
+        match claims.into_iter().find(|(ip, path)| any(*ip) && !ours(path)) {
+            Some((_, path)) => Err(Refusal::Taken(Holder::of(&path))),
+            None => Ok(()),
         }
     }
 
