@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use hostile::{Act, Request, Server, digest, head, not_found, reply};
 use made::{Image, Packing, image, index, layer, noise, write_layout};
 use rcnt_base::report::chain;
-use rcnt_images::progress::{Plain, Silent};
+use rcnt_images::progress::{Plain, Progress, Silent};
 use rcnt_images::pull::{PullError, PullOptions, Pulled, Retries, parse_platform, pull};
 use rcnt_images::reference::Reference;
 use rcnt_images::registry::{Client, Options};
@@ -163,6 +163,48 @@ fn an_image_of_all_packings_comes_from_debians_registry() {
     // By digest it is the same image, too.
     let by_digest = format!("{}@{}", reference.name(), digest(&small("amd64").manifest));
     assert!(!place.pull(&by_digest).unwrap().newer);
+}
+
+/// Items that have begun and not ended, and how many have ended.
+#[derive(Default)]
+struct Open(Mutex<(BTreeMap<String, u64>, usize)>);
+
+impl Progress for Open {
+    fn start(&self, id: &str, _: &str, _: Option<u64>) {
+        self.0.lock().unwrap().0.insert(id.to_owned(), 0);
+    }
+    fn advance(&self, id: &str, done: u64) {
+        let mut open = self.0.lock().unwrap();
+        let before = open.0.insert(id.to_owned(), done).expect("it has begun");
+        assert!(before <= done, "{id} went back from {before} to {done}");
+    }
+    fn finish(&self, id: &str, _: &str) {
+        let mut open = self.0.lock().unwrap();
+        open.0.remove(id);
+        open.1 += 1;
+    }
+    fn line(&self, _: &str) {}
+}
+
+#[test]
+fn every_item_that_begins_ends_and_items_are_layers() {
+    let image = small("amd64");
+    let server = registry(&image, |request, _, blob| {
+        let (head, from) = ranged(request, blob);
+        vec![
+            Act::Send(head.into_bytes()),
+            Act::Send(blob[from..from.midpoint(blob.len() + 1)].to_vec()),
+        ]
+    });
+    let mut place = place();
+    place.options.retries.forgiven = 30;
+    place.options.retries.wait = Duration::from_millis(1);
+    let reference: Reference = format!("{}/x", server.name()).parse().unwrap();
+    let open = Open::default();
+    let client = Client::new(place.client.clone());
+    pull(&place.store, &client, &reference, &place.options, &open).unwrap();
+    let (left, ended) = open.0.into_inner().unwrap();
+    assert_eq!((left, ended), (BTreeMap::new(), 3));
 }
 
 struct Out<'a>(&'a Mutex<Vec<u8>>);

@@ -11,6 +11,7 @@ use rcnt_base::ids::Digest;
 use super::{Pull, PullError};
 use crate::config::ImageConfig;
 use crate::manifest::{Descriptor, Manifest};
+use crate::progress::Silent;
 use crate::registry::RegistryError;
 use crate::store::{BlobError, BlobWriter, Fetch};
 
@@ -46,7 +47,9 @@ struct Layer<'a> {
 impl Pull<'_> {
     /// Fetches a blob that is not a layer, unless it is here.
     pub(super) fn blob(&self, blob: &Descriptor) -> Result<(), PullError> {
-        self.fresh(blob, &Halt::default(), &|| self.session.blob(blob)).map(|_| ())
+        // Small, and no layer: users are told of layers.
+        let quiet = Pull { progress: &Silent, ..*self };
+        quiet.fresh(blob, &Halt::default(), &|| self.session.blob(blob)).map(|_| ())
     }
 
     /// Fetches and unpacks all layers that are not here.
