@@ -93,7 +93,7 @@ impl Failure {
 
     /// Any other error, its chain on one line.
     pub(crate) fn of(error: &(dyn std::error::Error + 'static)) -> Self {
-        Self::general(chain(error))
+        Self::general(without_numbers(chain(error)))
     }
 }
 
@@ -119,13 +119,19 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// The text without Rust's "(os error 2)": the words before it say the same.
+fn without_numbers(mut text: String) -> String {
+    while let Some(start) = text.find(" (os error ") {
+        let Some(length) = text.get(start..).and_then(|rest| rest.find(')')) else { break };
+        text.replace_range(start..=start + length, "");
+    }
+    text
+}
+
 /// The kernel's words without Rust's "(os error 2)", lower-case as docker's.
 pub(crate) fn reason(error: &io::Error) -> String {
-    let text = chain(error);
-    match (error.raw_os_error(), text.find(" (os error")) {
-        (Some(_), Some(end)) => text[..end].to_lowercase(),
-        _ => text,
-    }
+    let text = without_numbers(chain(error));
+    if error.raw_os_error().is_some() { text.to_lowercase() } else { text }
 }
 
 #[cfg(test)]
@@ -138,6 +144,14 @@ mod tests {
         assert_eq!(failure.text(), "rcnt: no such image: x\nhint: pull it\n");
         assert_eq!(failure.exit_code(), 125);
         assert_eq!(Failure::quiet(3).text(), "");
+    }
+
+    #[test]
+    fn error_numbers_are_left_out_wherever_they_stand() {
+        let cause = io::Error::from_raw_os_error(111);
+        let outer = io::Error::other(format!("cannot reach x: {cause}; giving up"));
+        let text = Failure::of(&outer).text();
+        assert_eq!(text, "rcnt: cannot reach x: Connection refused; giving up\n");
     }
 
     #[test]

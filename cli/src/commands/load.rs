@@ -10,7 +10,7 @@ use rcnt_engine::images::progress;
 use crate::args::image::LoadFlags;
 use crate::failure::Failure;
 use crate::render;
-use crate::render::progress::{Place, watch};
+use crate::render::progress::on_stdout;
 
 /// `load`: from a file, a directory or stdin.
 ///
@@ -21,7 +21,7 @@ pub(super) fn load(engine: &Engine, flags: &LoadFlags) -> Result<u8, Failure> {
     // docker prints no line per layer here: bars where there is someone to see
     // them, else only what was loaded.
     let watch: Box<dyn progress::Progress> = match io::stdout().is_terminal() {
-        true => watch(Place::Stdout, flags.quiet),
+        true => on_stdout(flags.quiet),
         false => Box::new(progress::Silent),
     };
     let mut stdin = io::stdin();

@@ -209,7 +209,10 @@ impl Row {
 
     fn size(&self) -> String {
         let (written, all) = self.size.unwrap_or_default();
-        format!("{} (virtual {})", human::size(written), human::size(all))
+        match all {
+            0 => human::size(written),
+            _ => format!("{} (virtual {})", human::size(written), human::size(all)),
+        }
     }
 
     fn mounts(&self) -> String {

@@ -17,7 +17,7 @@ pub(super) fn pull(engine: &Engine, flags: &PullFlags) -> Result<u8, Failure> {
         None => None,
     };
     let options = PullOptions { policy: PullPolicy::Always, platform };
-    let watch = progress::watch(progress::Place::Stdout, flags.quiet);
+    let watch = progress::on_stdout(flags.quiet);
     if !names_version(&flags.image) {
         watch.line("Using default tag: latest");
     }

@@ -88,8 +88,9 @@ fn make(
         )));
     }
     let engine = super::open(global).map_err(|failure| failure.code(125))?;
-    let watch = progress::watch(progress::Place::Stderr, options.quiet);
-    let container = engine.create(args, &pull, watch.as_ref()).map_err(Failure::starting)?;
+    let watch = progress::on_stderr(options.quiet);
+    let container = engine.create(args, &pull, &watch).map_err(Failure::starting)?;
+    watch.release();
     // Only now: a pull that is interrupted must leave no empty file.
     if let Some(file) = &options.cidfile
         && let Err(error) = write_id(file, &container)
