@@ -77,18 +77,14 @@ impl ParentEnd {
         let mut bytes = vec![0; LARGEST];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = retry_on_intr(|| {
-            recvmsg(
-                &self.0,
-                &mut [IoSliceMut::new(&mut bytes)],
-                &mut control,
-                RecvFlags::CMSG_CLOEXEC,
-            )
-        });
-        let got = match received {
-            // A peer that died with our "go" unread: the same as its end of file.
-            Err(Errno::CONNRESET) => 0,
-            other => other?.bytes,
+        let mut buffers = [IoSliceMut::new(&mut bytes)];
+        let got = loop {
+            match recvmsg(&self.0, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC) {
+                // The peer has died with our "go" unread. That is told once, and
+                // before what it said last.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
+                other => break other?.bytes,
+            }
         };
         bytes.truncate(got);
         let fds = control.drain().filter_map(|message| match message {
@@ -178,6 +174,16 @@ mod tests {
         child.failed(&sent);
         drop(child);
         assert_eq!(parent.wait().unwrap_err().kind, ExitKind::NotFound);
+    }
+
+    #[test]
+    fn the_last_words_of_a_child_that_did_not_listen_are_heard() {
+        let (parent, child) = pair().unwrap();
+        parent.go().unwrap();
+        let sent = StartError { stage: "x".into(), message: "y".into(), kind: ExitKind::NotFound };
+        child.failed(&sent);
+        drop(child);
+        assert_eq!(parent.wait().unwrap_err(), sent);
     }
 
     #[test]

@@ -49,7 +49,8 @@ pub struct Running {
 /// single-threaded; it becomes non-dumpable.
 ///
 /// The process does not die with the caller, but with the container. Its
-/// working directory must exist.
+/// working directory must exist. Reap it promptly: the container's first
+/// process cannot be reaped before it (pid_namespaces(7)).
 ///
 /// # Errors
 /// What went wrong, with docker's exit code for it. Nothing is left behind.

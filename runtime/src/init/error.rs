@@ -70,6 +70,7 @@ impl InitError {
         let kind = match &self {
             InitError::Inside(error) => return error.clone(),
             InitError::Command(error) => error.exit_kind(),
+            InitError::Cwd { .. } => ExitKind::NotExecutable,
             _ => ExitKind::Runtime,
         };
         StartError::new(stage, kind, &self)

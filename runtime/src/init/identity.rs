@@ -21,6 +21,8 @@ pub(crate) fn look_up(root: &Root, process: &ProcessPlan) -> Result<ResolvedUser
         UserPlan::Spec(spec) => Ok(resolve(spec, extra, &files)?),
         UserPlan::Ids { uid, gid, groups } => {
             let mut user = resolve(&format!("{uid}:{gid}"), extra, &files)?;
+            // The primary group is among them only if it was said so.
+            user.groups.retain(|group| group != gid);
             user.groups.extend(groups);
             user.groups.sort_unstable();
             user.groups.dedup();

@@ -124,7 +124,7 @@ fn busybox_root(root: &Path) {
     std::fs::copy(BUSYBOX, root.join("bin/busybox")).unwrap();
     let applets = "sh true false cat ls id env pwd sleep kill echo test stat mount umount touch head \
                    readlink hostname ps wc grep tty stty mkdir chmod ln rm dd tr dirname cut sort \
-                   seq ulimit mknod chown usleep";
+                   seq ulimit mknod chown usleep uniq";
     for applet in applets.split_whitespace() {
         symlink("busybox", root.join("bin").join(applet)).unwrap();
     }
@@ -260,8 +260,13 @@ impl Container {
         init.network_ready().unwrap();
         let started = init.wait_started();
         let master = started.unwrap().terminal.unwrap();
-        rustix::io::write(&master, typed).unwrap();
-        let shown = read_terminal(master);
+        let mut shown = String::new();
+        if !typed.is_empty() {
+            // Not before the command is ready for it.
+            shown = read_until(&master, "up");
+            rustix::io::write(&master, typed).unwrap();
+        }
+        shown.push_str(&read_terminal(master));
         let code = reap(init.pid());
         remove_cgroup(&self.plan.cgroup.path);
         (code, shown)
@@ -317,14 +322,20 @@ impl Live {
 
     /// Reads until `text` has been printed.
     pub fn wait_for(&self, text: &str) {
-        let mut got = String::new();
-        let mut buffer = [0u8; 1024];
-        while !got.contains(text) {
-            let n = rustix::io::read(&self.stdout, &mut buffer[..]).unwrap();
-            assert!(n > 0, "it ended after printing {got:?}");
-            got.push_str(&String::from_utf8_lossy(&buffer[..n]));
-        }
+        read_until(&self.stdout, text);
     }
+}
+
+/// Reads until `text` has come.
+pub fn read_until(fd: &OwnedFd, text: &str) -> String {
+    let mut got = String::new();
+    let mut buffer = [0u8; 1024];
+    while !got.contains(text) {
+        let n = rustix::io::read(fd, &mut buffer[..]).unwrap();
+        assert!(n > 0, "it ended after printing {got:?}");
+        got.push_str(&String::from_utf8_lossy(&buffer[..n]));
+    }
+    got
 }
 
 pub fn read_all(fd: OwnedFd) -> String {
@@ -348,7 +359,7 @@ pub fn reap(pid: Pid) -> i32 {
     status.exit_status().or(status.terminating_signal().map(|n| 128 + n)).unwrap()
 }
 
-fn remove_cgroup(path: &Path) {
+pub fn remove_cgroup(path: &Path) {
     if path.as_os_str().is_empty() {
         return;
     }

@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic, unreachable_pub)]
 
 mod container;
+mod exec;
 mod measure;
 mod run;
 mod security;
@@ -35,6 +36,8 @@ fn main() -> ExitCode {
         let must = std::env::var_os("RCNT_TESTS_MUST_WORK").is_some();
         return if must { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
+    // As rcnt does: what runs in containers of ours must not be able to change it.
+    rcnt_base::sys::sealed::seal_self().unwrap();
     unshare_namespaces(UnshareFlags::NEWNS | UnshareFlags::NEWNET).unwrap();
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
     if std::env::args().nth(1).is_some_and(|arg| arg == "--measure") {
@@ -42,7 +45,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let filter = std::env::args().nth(1).filter(|arg| !arg.starts_with('-')).unwrap_or_default();
-    let tests = run::TESTS.iter().chain(security::TESTS).filter(|(name, _)| name.contains(&filter));
+    let all = run::TESTS.iter().chain(exec::TESTS).chain(security::TESTS);
+    let tests = all.filter(|(name, _)| name.contains(&filter));
     let (mut failed, mut passed) = (Vec::new(), 0);
     for (name, test) in tests {
         match catch_unwind(AssertUnwindSafe(test)) {
