@@ -402,6 +402,23 @@ fn a_server_that_never_gets_further_is_given_up_and_continued_later() {
 }
 
 #[test]
+fn a_server_that_drips_is_given_up() {
+    let server = registry(&large(1 << 20), |request, _, blob| {
+        let (head, from) = ranged(request, blob);
+        let mut acts = vec![Act::Send(head.into_bytes())];
+        for byte in &blob[from..from + 200] {
+            acts.push(Act::Send(vec![*byte]));
+            acts.push(Act::Sleep(Duration::from_millis(50)));
+        }
+        acts
+    });
+    let begun = Instant::now();
+    let error = place().fails(&format!("{}/x", server.name()));
+    assert!(error.ends_with("it comes too slowly"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn a_bad_partial_blob_does_not_spoil_the_next_pull() {
     let image = large(1 << 20);
     let liar = registry(&image, |request, _, blob| {

@@ -4,7 +4,7 @@
 //! and, by the registry's 401, whether and how to log in; later requests, also
 //! those of other threads, use what it learned.
 
-use std::io::{self, Read};
+use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::Options;
 use super::auth::Auth;
 use super::error::{RegistryError, Said};
 use super::http::{Answer, Ask, BodyError, Http, HttpError, read_document};
+use super::stream::BlobStream;
 use super::url::Origin;
 use crate::reference::{DEFAULT_REGISTRY, Reference};
 
@@ -170,7 +171,8 @@ impl Repository {
             return Err(wrong_size(start.saturating_add(length)));
         }
         let reader = Box::new(response.into_body().into_reader());
-        Ok(BlobStream { reader, left, skip: offset - start.min(offset) })
+        let skip = offset - start.min(offset);
+        Ok(BlobStream::new(reader, left, skip, self.http.options().idle_timeout))
     }
 
     /// Sends `ask`, logging in when the registry wants that.
@@ -323,55 +325,5 @@ fn content_range(response: &Response<Body>) -> Option<(u64, Option<u64>)> {
     match total {
         "*" => Some((start, None)),
         total => Some((start, Some(total.parse().ok()?))),
-    }
-}
-
-/// A blob on its way: exactly the bytes its descriptor promises, or an error.
-pub struct BlobStream {
-    reader: Box<dyn Read + Send>,
-    /// Bytes still to come, skipped ones included.
-    left: u64,
-    /// Bytes to drop first.
-    skip: u64,
-}
-
-impl std::fmt::Debug for BlobStream {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BlobStream").field("left", &self.left).finish_non_exhaustive()
-    }
-}
-
-impl Read for BlobStream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.skip > 0 {
-            let mut scratch = [0u8; 16 << 10];
-            let want = usize::try_from(self.skip).unwrap_or(usize::MAX).min(scratch.len());
-            let n = self.take(scratch.get_mut(..want).unwrap_or_default())?;
-            self.skip -= n as u64;
-        }
-        self.take(buffer)
-    }
-}
-
-impl BlobStream {
-    fn take(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        if self.left == 0 {
-            // Reading to the end lets the connection be used again, and shows a surplus.
-            return match self.reader.read(buffer)? {
-                0 => Ok(0),
-                _ => Err(io::Error::new(io::ErrorKind::InvalidData, "more bytes than promised")),
-            };
-        }
-        let n = self.reader.read(buffer)?;
-        if n == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.left = self.left.checked_sub(n as u64).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, "more bytes than promised")
-        })?;
-        Ok(n)
     }
 }

@@ -19,15 +19,17 @@ mod dns;
 mod error;
 mod http;
 mod lookup;
+mod stream;
 mod url;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use client::{BlobStream, Client, FetchedManifest, Repository};
+pub use client::{Client, FetchedManifest, Repository};
 pub use credentials::CredentialsError;
 pub use error::{RegistryError, Said};
+pub use stream::BlobStream;
 
 /// Who we say we are.
 const USER_AGENT: &str = concat!("rcnt/", env!("CARGO_PKG_VERSION"));
