@@ -14,7 +14,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, opena
 
 use super::Input;
 use super::load::LoadError;
-use crate::store::Paths;
+use crate::store::{Paths, StoreError};
 use crate::unpack::path::LayerPath;
 use crate::unpack::tar::{Kind, Skip, TarReader};
 use crate::unpack::{Compression, Expansion, UnpackError, open_decoded};
@@ -217,7 +217,10 @@ fn spool(stream: &mut (dyn Read + Send), paths: &Paths) -> Result<File, LoadErro
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(e) => return Err(compression.error(e).into()),
         };
-        expansion.add(n)?;
+        expansion.add(n).map_err(|e| match e.storage_full() {
+            true => StoreError::Full { root: paths.root().to_owned() }.into(),
+            false => LoadError::Archive(e),
+        })?;
         file.write_all(buffer.get(..n).unwrap_or_default()).map_err(full)?;
     }
 }

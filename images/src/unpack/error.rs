@@ -76,6 +76,7 @@ impl UnpackError {
         let source = match self {
             Self::Write { source, .. } => source,
             Self::Read(source) | Self::Decompress(_, source) => source,
+            Self::TooLarge { .. } => return true,
             _ => return false,
         };
         matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -189,7 +189,7 @@ impl Tree {
             if let Err(e) = mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
                 let stat = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
                 if !is_whiteout(&stat) {
-                    return Err(e);
+                    return Err(if e == Errno::EXIST { Errno::NOTDIR } else { e });
                 }
                 // Hidden and made anew: nothing of the layers below shows through.
                 unlinkat(&parent, name, AtFlags::empty())?;
