@@ -2,59 +2,14 @@
 
 use serde_json::Value;
 
-use super::functions::{call, truth};
+use super::data::{Data, steps};
+use super::functions::call;
 use super::parse::{Node, Operand, Pipe, Tree};
 use super::printf::display;
 use super::{Methods, TemplateError};
 
 /// How deep templates may call each other.
 const MAX_CALLS: usize = 100;
-
-/// Fields of docker's documents that are maps with keys of the user's choosing:
-/// asking one of these for an unknown key is no error, as in Go.
-const MAPS: &[&str] = &[
-    "Annotations",
-    "DriverOpts",
-    "ExposedPorts",
-    "Labels",
-    "Networks",
-    "Options",
-    "Opts",
-    "PortBindings",
-    "Ports",
-    "Sysctls",
-    "Tmpfs",
-    "Volumes",
-];
-
-/// A value on its way through a pipeline.
-#[derive(Debug, Clone)]
-enum Data {
-    /// JSON; `map` says that its keys are the user's.
-    Json { value: Value, map: bool },
-    /// What a map has not: printed as Go prints it.
-    Missing,
-}
-
-impl Data {
-    fn plain(value: Value) -> Self {
-        Self::Json { value, map: false }
-    }
-
-    fn into_value(self) -> Value {
-        match self {
-            Self::Json { value, .. } => value,
-            Self::Missing => Value::Null,
-        }
-    }
-
-    fn is_true(&self) -> bool {
-        match self {
-            Self::Json { value, .. } => truth(value),
-            Self::Missing => false,
-        }
-    }
-}
 
 /// Whether to go on with the next node.
 #[derive(PartialEq)]
@@ -359,28 +314,6 @@ impl Run<'_> {
             what,
         })
     }
-}
-
-/// Follows `.a.b`.
-fn steps(data: Data, names: &[String]) -> Result<Data, String> {
-    let mut data = data;
-    for name in names {
-        data = match data {
-            Data::Missing => return Err(format!("nil data; no entry for key \"{name}\"")),
-            Data::Json { value: Value::Object(mut object), map } => match object.remove(name) {
-                Some(value) => Data::Json { value, map: MAPS.contains(&name.as_str()) },
-                None if map => Data::Missing,
-                None => return Err(format!("map has no entry for key \"{name}\"")),
-            },
-            Data::Json { value: Value::Null, .. } => {
-                return Err(format!("nil pointer evaluating {name}"));
-            }
-            Data::Json { value, .. } => {
-                return Err(format!("can't evaluate field {name} in {}", display(&value)));
-            }
-        };
-    }
-    Ok(data)
 }
 
 /// The operand as the template has it, for errors.

@@ -53,9 +53,14 @@ pub(super) fn call(name: &str, arguments: Vec<Value>, headers: bool) -> Result<V
         }
         ("html" | "js" | "urlquery", values) => Ok(Value::String(escape(name, &spaced(values)))),
         ("eq", [first, others @ ..]) if !others.is_empty() => {
-            Ok(Value::Bool(others.iter().any(|other| equal(first, other))))
+            for other in others {
+                if equal(first, other)? {
+                    return Ok(Value::Bool(true));
+                }
+            }
+            Ok(Value::Bool(false))
         }
-        ("ne", [a, b]) => Ok(Value::Bool(!equal(a, b))),
+        ("ne", [a, b]) => Ok(Value::Bool(!equal(a, b)?)),
         ("lt", [a, b]) => Ok(Value::Bool(compare(a, b)? == Ordering::Less)),
         ("le", [a, b]) => Ok(Value::Bool(compare(a, b)? != Ordering::Greater)),
         ("gt", [a, b]) => Ok(Value::Bool(compare(a, b)? == Ordering::Greater)),
@@ -120,6 +125,13 @@ fn index(value: &Value, keys: &[Value]) -> Result<Value, String> {
                 let n = whole(key)?;
                 items.get(n).ok_or_else(|| format!("index out of range: {n}"))?
             }
+            (Value::String(text), key) => {
+                let n = whole(key)?;
+                let byte = text.as_bytes().get(n);
+                return byte
+                    .map(|b| Value::from(*b))
+                    .ok_or_else(|| format!("index out of range: {n}"));
+            }
             (Value::Null, _) => return Err("index of untyped nil".to_owned()),
             (other, _) => return Err(format!("can't index item of {}", display(other))),
         };
@@ -130,7 +142,10 @@ fn index(value: &Value, keys: &[Value]) -> Result<Value, String> {
 fn slice(value: &Value, bounds: &[Value]) -> Result<Value, String> {
     let bounds = bounds.iter().map(whole).collect::<Result<Vec<_>, _>>()?;
     let from = bounds.first().copied().unwrap_or(0);
-    let out_of_range = || "slice: index out of range".to_owned();
+    let out_of_range = || {
+        let bounds: Vec<_> = bounds.iter().map(ToString::to_string).collect();
+        format!("index out of range: {}", bounds.join(":"))
+    };
     match value {
         Value::String(text) => {
             let to = bounds.get(1).copied().unwrap_or(text.len());
@@ -157,15 +172,20 @@ fn spaced(values: &[Value]) -> String {
     text
 }
 
-fn equal(a: &Value, b: &Value) -> bool {
+fn equal(a: &Value, b: &Value) -> Result<bool, String> {
     match (a, b) {
-        (Value::Number(_), Value::Number(_)) => compare(a, b) == Ok(Ordering::Equal),
-        _ => a == b,
+        (Value::Number(_), Value::Number(_)) => Ok(compare(a, b)? == Ordering::Equal),
+        (Value::Null, _) | (_, Value::Null) => Ok(a == b),
+        _ if std::mem::discriminant(a) != std::mem::discriminant(b) => Err(incompatible()),
+        _ => Ok(a == b),
     }
 }
 
+fn incompatible() -> String {
+    "incompatible types for comparison".to_owned()
+}
+
 fn compare(a: &Value, b: &Value) -> Result<Ordering, String> {
-    let incompatible = || "incompatible types for comparison".to_owned();
     match (a, b) {
         (Value::String(a), Value::String(b)) => Ok(a.cmp(b)),
         (Value::Number(x), Value::Number(y)) => match (x.as_i64(), y.as_i64()) {
@@ -198,7 +218,10 @@ fn title(text: &str) -> String {
         } else {
             out.push(c);
         }
-        start = !(c.is_alphanumeric() || c == '_' || c == '\'');
+        start = match c.is_ascii() {
+            true => !(c.is_ascii_alphanumeric() || c == '_'),
+            false => c.is_whitespace(),
+        };
     }
     out
 }

@@ -210,6 +210,10 @@ impl<'a> Lexer<'a> {
             Some("0x") => radix(&unsigned[2..], 16),
             Some("0o") => radix(&unsigned[2..], 8),
             Some("0b") => radix(&unsigned[2..], 2),
+            // A leading zero is octal, as in C.
+            Some(two) if two.starts_with('0') && !unsigned.contains(['.', 'e', 'E']) => {
+                radix(&unsigned[1..], 8)
+            }
             _ => radix(unsigned, 10),
         };
         if let Ok(whole) = whole {
@@ -233,6 +237,14 @@ impl<'a> Lexer<'a> {
                 '\n' => break,
                 '\\' => {
                     let (_, escape) = chars.next().ok_or_else(|| self.error(unterminated))?;
+                    if let Some(first @ 0..=7) = escape.to_digit(8) {
+                        let rest: Vec<_> =
+                            chars.by_ref().take(2).map(|(_, c)| c.to_digit(8)).collect();
+                        let code = rest.into_iter().try_fold(first, |code, d| Some(code * 8 + d?));
+                        let code = code.filter(|code| *code < 256).and_then(char::from_u32);
+                        text.push(code.ok_or_else(|| self.error("invalid escape in string"))?);
+                        continue;
+                    }
                     let digits = match escape {
                         'x' => 2,
                         'u' => 4,

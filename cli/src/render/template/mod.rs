@@ -3,13 +3,15 @@
 //! - `lex`       text → tokens (`{{-` trimming, strings, numbers, fields)
 //! - `parse`     tokens → tree
 //! - `exec`      tree + JSON → text
+//! - `data`      values and the steps into them
 //! - `functions` eq, index, len, printf… and docker's json, join, upper…
 //! - `printf`    Go's verbs and `%v`
 //!
 //! Ours because the one crate for it prints lists and maps as Rust's debug text,
-//! iterates maps in random order and lacks assignment, `slice` and `%q`
-//! (docs/decisions tells more). Go's own documentation is the specification.
+//! iterates maps in random order and lacks assignment, `slice` and `%q`.
+//! Go's own documentation is the specification.
 
+mod data;
 mod exec;
 mod functions;
 mod lex;

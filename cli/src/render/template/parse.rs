@@ -184,6 +184,9 @@ impl Parser {
 
     /// `{{if}}`, `{{with}}`, `{{range}}` with their branches.
     fn control(&mut self, word: &str) -> Result<Node, TemplateError> {
+        if self.peek() == Some(&Kind::Close) {
+            return Err(self.error(&format!("missing value for {word}")));
+        }
         let pipe = self.pipe()?;
         self.close()?;
         self.loops += usize::from(word == "range");
@@ -261,6 +264,9 @@ impl Parser {
         }
         if operands.is_empty() {
             return Err(self.error("missing value for command"));
+        }
+        if matches!(operands.first(), Some(Operand::Nil)) {
+            return Err(self.error("nil is not a command"));
         }
         Ok(operands)
     }

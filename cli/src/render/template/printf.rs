@@ -10,7 +10,10 @@ pub(crate) fn display(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::Bool(b) => b.to_string(),
-        Value::Number(n) => n.to_string(),
+        Value::Number(n) => match n.as_f64() {
+            Some(float) if n.is_f64() => shortest(float),
+            _ => n.to_string(),
+        },
         Value::String(s) => s.clone(),
         Value::Array(items) => {
             let items: Vec<_> = items.iter().map(display).collect();
@@ -24,6 +27,29 @@ pub(crate) fn display(value: &Value) -> String {
             format!("map[{}]", items.join(" "))
         }
     }
+}
+
+/// `%g` of a float, with as few digits as tell it from its neighbours: an
+/// exponent below 1e-4 and from 1e+06 on (Go's strconv, 'g', shortest).
+fn shortest(float: f64) -> String {
+    let scientific = format!("{float:e}");
+    let exponent = scientific.split_once('e').and_then(|(_, e)| e.parse::<i32>().ok());
+    match exponent {
+        Some(exponent) if !(-4..6).contains(&exponent) => go_exponent(&scientific),
+        _ => float.to_string(),
+    }
+}
+
+/// Rust writes 1.5e3, Go 1.5e+03.
+fn go_exponent(scientific: &str) -> String {
+    let Some((digits, exponent)) = scientific.split_once('e') else {
+        return scientific.to_owned();
+    };
+    let (sign, size) = match exponent.strip_prefix('-') {
+        Some(size) => ('-', size),
+        None => ('+', exponent),
+    };
+    format!("{digits}e{sign}{size:0>2}")
 }
 
 /// What stands between `%` and the verb.
@@ -99,7 +125,10 @@ fn spec<'a>(
 }
 
 fn verb_text(verb: char, value: &Value, spec: &Spec) -> String {
-    let bad = || format!("%!{verb}({}={})", kind(value), display(value));
+    let bad = || match value {
+        Value::Null => format!("%!{verb}(<nil>)"),
+        _ => format!("%!{verb}({}={})", kind(value), display(value)),
+    };
     let text = match (verb, value) {
         ('v', Value::String(s)) if spec.sharp => quoted(s),
         ('v', _) => display(value),
@@ -110,16 +139,18 @@ fn verb_text(verb: char, value: &Value, spec: &Spec) -> String {
             None => s.clone(),
         },
         // Lists of strings print their elements by the verb.
-        ('s', Value::Array(items)) => {
+        ('s' | 'q', Value::Array(items)) => {
             let plain = Spec::default();
-            let items: Vec<_> = items.iter().map(|item| verb_text('s', item, &plain)).collect();
+            let items: Vec<_> = items.iter().map(|item| verb_text(verb, item, &plain)).collect();
             format!("[{}]", items.join(" "))
         }
+        ('q', Value::String(s)) if spec.sharp && !s.contains('`') => format!("`{s}`"),
         ('q', Value::String(s)) => quoted(s),
-        ('x' | 'X', Value::String(s)) => s
-            .bytes()
-            .map(|b| if verb == 'x' { format!("{b:02x}") } else { format!("{b:02X}") })
-            .collect(),
+        ('x' | 'X', Value::String(s)) => {
+            let hex = |b| if verb == 'x' { format!("{b:02x}") } else { format!("{b:02X}") };
+            let bytes: Vec<_> = s.bytes().map(hex).collect();
+            bytes.join(if spec.space { " " } else { "" })
+        }
         (_, Value::Number(number)) => match (number.as_i64(), number.as_f64()) {
             (Some(whole), _) => match integer(verb, whole, spec) {
                 Some(text) => text,
@@ -164,15 +195,8 @@ fn integer(verb: char, whole: i64, spec: &Spec) -> Option<String> {
 fn float_text(verb: char, float: f64, spec: &Spec) -> Option<String> {
     let text = match verb {
         'f' | 'F' => format!("{float:.*}", spec.precision.unwrap_or(6)),
-        'e' => {
-            // Rust writes 1.5e3, Go 1.5e+03.
-            let text = format!("{float:.*e}", spec.precision.unwrap_or(6));
-            let (digits, exponent) = text.split_once('e')?;
-            let exponent: i32 = exponent.parse().ok()?;
-            let sign = if exponent < 0 { '-' } else { '+' };
-            format!("{digits}e{sign}{:02}", exponent.abs())
-        }
-        'g' | 'v' => float.to_string(),
+        'e' => go_exponent(&format!("{float:.*e}", spec.precision.unwrap_or(6))),
+        'g' | 'v' => shortest(float),
         _ => return None,
     };
     Some(if spec.plus && float >= 0.0 { format!("+{text}") } else { text })

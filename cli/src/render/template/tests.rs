@@ -103,6 +103,10 @@ fn printf_knows_gos_verbs() {
             "%!d(string=x) %!s(MISSING) a%!(EXTRA int=1)",
         ),
         (r#"{{print 1 2 "a" 3}}"#, "1 2a3"),
+        (r#"{{printf "%v %v %g" 1e6 123456789.5 0.00001}}"#, "1e+06 1.234567895e+08 1e-05"),
+        (r#"{{1e3}} {{.5}} {{017}} {{"\101\x42"}}"#, "1000 0.5 15 AB"),
+        (r#"{{printf "% x %#q %q %s" "hi" "a" .Args nil}}"#, "68 69 `a` [\"x\" \"y\"] %!s(<nil>)"),
+        (r#"{{index "abc" 1}} {{title "it's foo_bar"}}"#, "98 It'S Foo_bar"),
     ];
     for (text, expected) in cases {
         assert_eq!(render(text), expected, "{text}");
@@ -130,6 +134,12 @@ fn what_is_not_there_is_said() {
         ("{{end}}", "template: :1: unexpected {{end}}"),
         ("{{nope .}}", "template: :1: function \"nope\" not defined"),
         ("{{\"a}}", "template: :1: unterminated quoted string"),
+        (
+            "{{eq 1 \"a\"}}",
+            "template: :1: executing \"\" at <eq>: error calling eq: incompatible types for comparison",
+        ),
+        ("{{nil}}", "template: :1: nil is not a command"),
+        ("{{range}}", "template: :1: missing value for range"),
         ("{{break}}", "template: :1: {{break}} outside {{range}}"),
         ("{{$x}}", "template: :1: executing \"\" at <$x>: undefined variable: $x"),
         (
