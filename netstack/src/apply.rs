@@ -101,6 +101,12 @@ pub enum AttachError {
     },
 }
 
+impl AttachError {
+    fn sysctl(name: &str, value: &'static str, source: io::Error) -> Self {
+        Self::Sysctl { name: name.to_owned(), value, source }
+    }
+}
+
 /// What [`attach`] found on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attached {

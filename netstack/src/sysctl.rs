@@ -60,12 +60,12 @@ impl ProcSys {
         if self.read(name)? == value { Ok(()) } else { self.write(name, value) }
     }
 
-    /// [`Self::ensure`] for settings of IPv6, which a kernel may lack altogether.
+    /// [`Self::write`] for settings of IPv6, which a kernel may lack altogether.
     ///
     /// # Errors
     /// The kernel's reason, except `NotFound`.
-    pub(crate) fn ensure_if_there(&self, name: &str, value: &str) -> io::Result<()> {
-        match self.ensure(name, value) {
+    pub(crate) fn write_if_there(&self, name: &str, value: &str) -> io::Result<()> {
+        match self.write(name, value) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,
         }

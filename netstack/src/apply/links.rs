@@ -13,7 +13,7 @@ use crate::plan::{BridgePlan, NetworkPlan};
 use crate::socket::{Answers, Socket};
 use crate::sysctl::ProcSys;
 use crate::wire::Requests;
-use crate::wire::route::{LinkKind, LinkRequest, add_address, is_operational};
+use crate::wire::route::{LinkKind, LinkRequest, LinkState, add_address, read_state};
 
 /// Whether the bridge was there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +38,20 @@ pub(super) fn attach(
     let mut socket = Socket::open(Family::Route).map_err(bridge_error)?;
     let (index, bridge) = match socket.interface_index(name).map_err(bridge_error)? {
         Some(index) => (index, Bridge::Found),
-        None => (make_bridge(&mut socket, &plan.bridge).map_err(bridge_error)?, Bridge::Made),
+        None => {
+            let index = make_bridge(&mut socket, &plan.bridge).map_err(bridge_error)?;
+            // Before it comes up and could learn anything from a router.
+            bridge_settings(&plan.bridge, sysctls, LinkState::default())?;
+            (index, Bridge::Made)
+        }
     };
-    bridge_settings(&plan.bridge, sysctls)?;
+    let ensure = |name: &str, value| {
+        sysctls.ensure(name, value).map_err(|e| AttachError::sysctl(name, value, e))
+    };
+    ensure("net/ipv4/ip_forward", "1")?;
+    if plan.bridge.address6.is_some() {
+        ensure("net/ipv6/conf/all/forwarding", "1")?;
+    }
     let inside_error = |source| AttachError::Inside {
         interface: plan.endpoint.interface.clone(),
         owner: plan.owner_name.clone(),
@@ -49,10 +60,11 @@ pub(super) fn attach(
     let mut container = inside::prepare(&plan.endpoint, netns, sysctls).map_err(inside_error)?;
     connect(&mut socket, plan, index, netns)?;
     inside::configure(&mut container, &plan.endpoint).map_err(inside_error)?;
-    forwarding(&mut socket, &[&plan.endpoint.host_interface, name]).map_err(bridge_error)?;
-    // Nothing of the host's IPv6 listens on a bridge port, but say so (CVE-2020-13401).
-    let veth = &plan.endpoint.host_interface;
-    set(sysctls, format!("net/ipv6/conf/{veth}/accept_ra"), "0")?;
+    forwarding(&mut socket, &plan.endpoint.host_interface).map_err(bridge_error)?;
+    let state = forwarding(&mut socket, name).map_err(bridge_error)?;
+    if bridge == Bridge::Found {
+        bridge_settings(&plan.bridge, sysctls, state)?;
+    }
     Ok(bridge)
 }
 
@@ -82,31 +94,35 @@ fn make_bridge(socket: &mut Socket, bridge: &BridgePlan) -> io::Result<u32> {
         .ok_or_else(|| io::Error::other("it vanished while it was being set up"))
 }
 
-/// What the bridge needs of the kernel. All of it is checked at every start: it
-/// is cheap, and heals what others changed.
-fn bridge_settings(bridge: &BridgePlan, sysctls: &ProcSys) -> Result<(), AttachError> {
-    let name = &bridge.interface;
-    set(sysctls, "net/ipv4/ip_forward".to_owned(), "1")?;
-    // Lets 127.0.0.1:8080 be translated to a container; fenced in rules.rs.
-    set(sysctls, format!("net/ipv4/conf/{name}/route_localnet"), "1")?;
-    set(sysctls, format!("net/ipv6/conf/{name}/accept_ra"), "0")?;
-    if bridge.address6.is_some() {
-        set(sysctls, format!("net/ipv6/conf/{name}/disable_ipv6"), "0")?;
-        set(sysctls, "net/ipv6/conf/all/forwarding".to_owned(), "1")?;
-    } else {
-        // No IPv6 at all on an IPv4-only network, the host's end included.
-        set(sysctls, format!("net/ipv6/conf/{name}/disable_ipv6"), "1")?;
+/// What the bridge needs of the kernel, as far as it is not so already. Checked at
+/// every start, to heal what others changed: that costs nothing, since the kernel
+/// tells the settings with the link. (Paths below /proc/sys/net are slow to look up
+/// where there are hundreds of network namespaces.)
+///
+/// The veth needs nothing of the kind: what arrives at a bridge's port is the
+/// bridge's, the host's IPv6 never sees it.
+fn bridge_settings(
+    bridge: &BridgePlan,
+    sysctls: &ProcSys,
+    state: LinkState,
+) -> Result<(), AttachError> {
+    let BridgePlan { interface, address6, .. } = bridge;
+    // No IPv6 at all on an IPv4-only network, the host's end included.
+    let (disable, disabled) = if address6.is_some() { ("0", 0) } else { ("1", 1) };
+    if state.accept_ra != Some(0) || state.disable_ipv6 != Some(disabled) {
+        for (setting, value) in [("accept_ra", "0"), ("disable_ipv6", disable)] {
+            let name = format!("net/ipv6/conf/{interface}/{setting}");
+            sysctls
+                .write_if_there(&name, value)
+                .map_err(|e| AttachError::sysctl(&name, value, e))?;
+        }
+    }
+    if state.route_localnet != Some(1) {
+        // Lets 127.0.0.1:8080 be translated to a container; fenced in rules.rs.
+        let name = format!("net/ipv4/conf/{interface}/route_localnet");
+        sysctls.write(&name, "1").map_err(|e| AttachError::sysctl(&name, "1", e))?;
     }
     Ok(())
-}
-
-fn set(sysctls: &ProcSys, name: String, value: &'static str) -> Result<(), AttachError> {
-    let done = if name.starts_with("net/ipv6") {
-        sysctls.ensure_if_there(&name, value)
-    } else {
-        sysctls.ensure(&name, value)
-    };
-    done.map_err(|source| AttachError::Sysctl { name, value, source })
 }
 
 /// One buffer: the bridge's addresses and life (again, in case somebody took
@@ -179,28 +195,29 @@ fn make_pair(
     [create, live.change(requests)]
 }
 
-/// Waits until these links really forward. An interface whose other end comes up
-/// later starts to send in a work queue, a moment after; whatever is sent in that
-/// moment is lost, and the first ARP request or answer is repeated after a second.
-/// Since Linux 6.8 the question itself makes the kernel catch up.
-fn forwarding(socket: &mut Socket, names: &[&str]) -> io::Result<()> {
-    for name in names {
-        let question = LinkRequest { name: Some(name), ..LinkRequest::default() };
-        for _ in 0..LINK_ATTEMPTS {
-            let mut requests = Requests::default();
-            question.get(&mut requests);
-            let mut up = false;
-            socket.exchange(&requests, |message| {
-                up = is_operational(message);
-                Ok(())
-            })?;
-            if up {
-                break;
-            }
-            std::thread::sleep(LINK_PAUSE);
+/// Waits until this link really forwards, and tells its state. An interface whose
+/// other end comes up later starts to send in a work queue, a moment after; whatever
+/// is sent in that moment is lost, and the first ARP request or answer is repeated
+/// after a second. Since Linux 6.8 the question itself makes the kernel catch up.
+fn forwarding(socket: &mut Socket, name: &str) -> io::Result<LinkState> {
+    let question = LinkRequest { name: Some(name), ..LinkRequest::default() };
+    let mut state = LinkState::default();
+    for _ in 0..LINK_ATTEMPTS {
+        let mut requests = Requests::default();
+        let sequence = question.get(&mut requests);
+        let answers = socket.exchange(&requests, |message| {
+            state = read_state(message);
+            Ok(())
+        })?;
+        if state.operational {
+            break;
         }
+        if answers.errno(sequence) != 0 {
+            answers.check(sequence, &[])?;
+        }
+        std::thread::sleep(LINK_PAUSE);
     }
-    Ok(())
+    Ok(state)
 }
 
 fn exchange(socket: &mut Socket, requests: &Requests) -> io::Result<Answers> {

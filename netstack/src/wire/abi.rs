@@ -58,6 +58,12 @@ pub(crate) const IFLA_INFO_KIND: u16 = 1;
 pub(crate) const IFLA_INFO_DATA: u16 = 2;
 pub(crate) const IFLA_INFO_SLAVE_KIND: u16 = 4;
 pub(crate) const IFLA_INFO_SLAVE_DATA: u16 = 5;
+pub(crate) const IFLA_INET_CONF: u16 = 1;
+pub(crate) const IFLA_INET6_CONF: u16 = 2;
+/// Places in the arrays of IFLA_INET_CONF (linux/ip.h counts from 1) and IFLA_INET6_CONF (linux/ipv6.h).
+pub(crate) const IPV4_DEVCONF_ROUTE_LOCALNET: usize = 26 - 1;
+pub(crate) const DEVCONF_ACCEPT_RA: usize = 3;
+pub(crate) const DEVCONF_DISABLE_IPV6: usize = 26;
 pub(crate) const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 pub(crate) const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 pub(crate) const IFLA_BR_FORWARD_DELAY: u16 = 1;

@@ -243,10 +243,37 @@ pub(crate) fn read_link(message: &Message<'_>) -> Result<Link, Malformed> {
     Ok(link)
 }
 
-/// Whether RTM_NEWLINK says that packets pass (RFC 2863's ifOperStatus up).
-pub(crate) fn is_operational(message: &Message<'_>) -> bool {
-    let attributes = message.payload.get(16..).unwrap_or_default();
-    find(attributes, abi::IFLA_OPERSTATE) == Some(&[abi::IF_OPER_UP])
+/// What RTM_NEWLINK says beyond [`Link`]; the settings are those below
+/// /proc/sys/net of this interface, absent when the kernel lacks the protocol.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LinkState {
+    /// Packets pass (RFC 2863's ifOperStatus up).
+    pub(crate) operational: bool,
+    pub(crate) route_localnet: Option<u32>,
+    pub(crate) accept_ra: Option<u32>,
+    pub(crate) disable_ipv6: Option<u32>,
+}
+
+/// Reads the state from RTM_NEWLINK.
+pub(crate) fn read_state(message: &Message<'_>) -> LinkState {
+    let rest = message.payload.get(16..).unwrap_or_default();
+    let families = find(rest, abi::IFLA_AF_SPEC).unwrap_or_default();
+    let settings = |family: u8, kind| {
+        let of_family = find(families, u16::from(family))?;
+        find(of_family, kind)
+    };
+    let setting = |family, kind, place: usize| read_u32(settings(family, kind)?, place * 4);
+    let ipv6 = |place| setting(abi::AF_INET6, abi::IFLA_INET6_CONF, place);
+    LinkState {
+        operational: find(rest, abi::IFLA_OPERSTATE) == Some(&[abi::IF_OPER_UP]),
+        route_localnet: setting(
+            abi::AF_INET,
+            abi::IFLA_INET_CONF,
+            abi::IPV4_DEVCONF_ROUTE_LOCALNET,
+        ),
+        accept_ra: ipv6(abi::DEVCONF_ACCEPT_RA),
+        disable_ipv6: ipv6(abi::DEVCONF_DISABLE_IPV6),
+    }
 }
 
 /// Reads RTM_NEWADDR; `None` for families other than IP.
@@ -344,7 +371,7 @@ mod tests {
         #[test]
         fn hostile_answers_never_panic(payload in proptest::collection::vec(any::<u8>(), 0..120)) {
             let message = Message { kind: 16, flags: 0, sequence: 0, payload: &payload };
-            let _ = (read_link(&message), read_address_of(&message), read_route(&message));
+            let _ = (read_state(&message), read_link(&message), read_address_of(&message), read_route(&message));
         }
     }
 }

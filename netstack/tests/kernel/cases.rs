@@ -27,7 +27,7 @@ cases![
     containers_reach_the_world_and_their_neighbours_but_not_other_bridges,
     forwarded_traffic_to_other_machines_is_left_alone,
     ipv6_is_published_and_routed,
-    an_ipv4_only_network_has_no_ipv6_at_all,
+    an_ipv4_only_network_has_no_ipv6_and_a_bridge_is_mended,
     two_instances_live_side_by_side,
     a_flushed_ruleset_comes_back_with_the_next_attach,
     another_versions_base_is_replaced,
@@ -214,16 +214,24 @@ fn ipv6_is_published_and_routed() {
     assert!(!reaches("lan", "fd88::5", 81));
 }
 
-fn an_ipv4_only_network_has_no_ipv6_at_all() {
+fn an_ipv4_only_network_has_no_ipv6_and_a_bridge_is_mended() {
     start("c5", &NET.plan(5, &[]));
     let addresses =
         sh("ip -6 -o addr show dev rcnt0; ip -6 -o addr show dev rv0x5; ip -n c5 -6 -o addr");
     assert_eq!(addresses, "");
     let read = |name: &str| sh(&format!("cat /proc/sys/net/{name}")).trim().to_owned();
-    for link in ["rcnt0", "rv0x5"] {
-        assert_eq!(read(&format!("ipv6/conf/{link}/accept_ra")), "0");
+    // The second time they are mended.
+    for round in 0..2 {
+        assert_eq!(read("ipv6/conf/rcnt0/accept_ra"), "0");
+        assert_eq!(read("ipv6/conf/rcnt0/disable_ipv6"), "1");
+        assert_eq!(read("ipv4/conf/rcnt0/route_localnet"), "1");
+        sh("cd /proc/sys/net; echo 0 > ipv4/conf/rcnt0/route_localnet
+            echo 2 > ipv6/conf/rcnt0/accept_ra; echo 0 > ipv6/conf/rcnt0/disable_ipv6
+            echo 0 > ipv4/ip_forward; ip link set rcnt0 down; ip addr flush dev rcnt0");
+        start(&format!("x{round}"), &NET.plan(10 + round, &[]));
     }
-    assert_eq!(read("ipv4/conf/rcnt0/route_localnet"), "1");
+    assert_eq!(read("ipv4/ip_forward"), "1");
+    assert!(sh("ip -o addr show dev rcnt0 up").contains("10.88.0.1/24"));
     assert_eq!(read("ipv4/conf/all/route_localnet"), "0");
 }
 
