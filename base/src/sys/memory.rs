@@ -25,15 +25,20 @@ pub fn shrink() {
 /// only memory knows, and is left alone.
 fn program_text(maps: &str) -> Vec<(usize, usize)> {
     let mut ranges = Vec::new();
-    let mut path = None;
+    let mut program = None;
     for line in maps.lines() {
         let mut fields = line.split_ascii_whitespace();
-        let (Some(range), Some(rights), Some(file)) = (fields.next(), fields.next(), fields.nth(3))
+        let (Some(range), Some(rights), Some(file)) =
+            (fields.next(), fields.next(), fields.nth(3))
         else {
             continue;
         };
-        // The program itself is mapped lowest (non-PIE) or first of all files.
-        if file != *path.get_or_insert(file) || !matches!(rights, "r--p" | "r-xp") {
+        // The heap lies below a position-independent program. A static program
+        // maps no file but itself, and the part with the text last.
+        if !file.starts_with('/') {
+            continue;
+        }
+        if file != *program.get_or_insert(file) || !matches!(rights, "r--p" | "r-xp") {
             break;
         }
         let Some((start, end)) = range.split_once('-') else { break };
@@ -58,10 +63,17 @@ mod tests {
 00710000-00712000 rw-p 00310000 fe:00 12 /usr/bin/rcnt
 01000000-01021000 rw-p 00000000 00:00 0 [heap]
 ";
+    const PIE: &str = "\
+5555575a9000-5555575c0000 rw-p 00000000 00:00 0 [heap]
+7f0000000000-7f0000001000 r--p 00000000 fe:00 12 /usr/bin/rcnt
+7f0000001000-7f0000003000 r-xp 00001000 fe:00 12 /usr/bin/rcnt
+7f0000003000-7f0000004000 r--p 00003000 fe:00 12 /usr/bin/rcnt
+";
 
     #[test]
     fn only_text_and_what_lies_before_it_is_let_go() {
         assert_eq!(program_text(MAPS), [(0x400000, 0x55000), (0x455000, 0x2ab000)]);
+        assert_eq!(program_text(PIE), [(0x7f0000000000, 0x1000), (0x7f0000001000, 0x2000)]);
         assert!(program_text("").is_empty());
         assert!(program_text("7f00-7f01 rw-p 0 0:0 0 [stack]\n").is_empty());
     }
