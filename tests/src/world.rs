@@ -173,6 +173,7 @@ impl World {
     /// A command on the host with the instance's roots in its environment.
     pub fn job(&self, program: &str, args: impl Args) -> Job<'_> {
         Job::new(&self.space, program, args)
+            .cwd("/srv/home")
             .env("RCNT_DATA_ROOT", Self::DATA)
             .env("RCNT_EXEC_ROOT", Self::EXEC)
             .env("RCNT_CONFIG", Self::CONFIG)
@@ -208,6 +209,23 @@ impl World {
     pub fn terminal_of(&self, args: impl Args) -> Terminal {
         let words = [vec!["--ctty".to_owned()], args.words()].concat();
         Terminal::new(self.job("setsid", words), 24, 80)
+    }
+
+    /// Runs `rcnt` with faults injected into it and its children, the supervisor
+    /// included: `inject` is what strace(1) takes, "mount:error=ENOMEM:when=2".
+    #[track_caller]
+    pub fn injected(&self, inject: &str, args: &str) -> Output {
+        // -D: the tracer is nobody's parent, so we see rcnt end although the
+        // supervisor goes on being traced. It must not hold our pipes meanwhile.
+        let script = format!(
+            "exec strace -D -f -qq -o /dev/null -e inject={inject} \
+             rcnt {args} </dev/null >/srv/tmp/out 2>/srv/tmp/err"
+        );
+        let mut output = self.sh(&script);
+        output.command = format!("strace -f -e inject={inject} rcnt {args}");
+        output.stdout = self.read("/srv/tmp/out");
+        output.stderr = self.read("/srv/tmp/err");
+        output
     }
 
     /// Runs a shell script on the host; `rcnt` is in its path.

@@ -101,29 +101,14 @@ const CHANGES: &str = "mount,move_mount,fsmount,open_tree,mkdir,mkdirat,rename,r
     linkat,symlink,symlinkat,unlink,unlinkat,clone,clone3,fork,vfork,sendto,sendmsg,bind,listen,unshare,\
     setns,pivot_root,execve,execveat,ftruncate,fchmod";
 
+const RUN: &str = "run -d --name cc -p 8080:80 web";
+
 #[test]
 fn run_killed_at_every_change_it_makes_leaks_nothing() {
     let world = World::with_servers();
     // -f also kills the supervisor and init at theirs. Until the whole run gets through.
     for nth in 1..400 {
-        let inject = format!("inject={CHANGES}:signal=KILL:when={nth}");
-        let args = [
-            "-f",
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-e",
-            inject.as_str(),
-            "rcnt",
-            "run",
-            "-d",
-            "--name",
-            "cc",
-            "-p",
-            "8080:80",
-            "web",
-        ];
-        let output = world.job("strace", args).limit(Duration::from_secs(30)).run();
+        let output = world.injected(&format!("{CHANGES}:signal=KILL:when={nth}"), RUN);
         recovers(&world, &format!("run killed at change {nth} ({})", output.code));
         if output.code == 0 {
             return;
@@ -137,10 +122,7 @@ fn rm_killed_at_every_change_it_makes_leaks_nothing() {
     let world = World::with_servers();
     for nth in 1..200 {
         world.ok("run -d --name cc -p 8080:80 web");
-        let inject = format!("inject={CHANGES},rmdir:signal=KILL:when={nth}");
-        let args =
-            ["-f", "-qq", "-o", "/dev/null", "-e", inject.as_str(), "rcnt", "rm", "-f", "cc"];
-        let output = world.job("strace", args).limit(Duration::from_secs(30)).run();
+        let output = world.injected(&format!("{CHANGES},rmdir:signal=KILL:when={nth}"), "rm -f cc");
         recovers(&world, &format!("rm killed at change {nth} ({})", output.code));
         if output.code == 0 {
             return;
@@ -191,24 +173,7 @@ fn a_start_that_fails_at_any_system_call_is_undone() {
         "execve",
     ] {
         for nth in 1..=6 {
-            let inject = format!("inject={call}:error=ENOMEM:when={nth}");
-            let args = [
-                "-f",
-                "-qq",
-                "-o",
-                "/dev/null",
-                "-e",
-                inject.as_str(),
-                "rcnt",
-                "run",
-                "-d",
-                "--name",
-                "cc",
-                "-p",
-                "8080:80",
-                "web",
-            ];
-            let output = world.job("strace", args).limit(Duration::from_secs(30)).run();
+            let output = world.injected(&format!("{call}:error=ENOMEM:when={nth}"), RUN);
             let lines = output.stderr.lines().count();
             assert!(
                 output.code == 0 || (1..=2).contains(&lines),

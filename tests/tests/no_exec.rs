@@ -51,6 +51,7 @@ fn it_works_where_no_program_is_installed() {
     let world = World::with_servers();
     // A root with nothing in it but the kernel's file systems and rcnt's own roots.
     let script = "mkdir -p /srv/root/proc /srv/root/sys /srv/root/dev /srv/root/srv /srv/root/etc /srv/root/tmp
+        mount --bind /srv/root /srv/root
         for d in proc sys dev srv; do mount --rbind /$d /srv/root/$d; done
         cp /etc/resolv.conf /srv/root/etc/
         unshare --mount chroot /srv/root /srv/bin/rcnt run --rm -p 18080:80 busybox echo alone
