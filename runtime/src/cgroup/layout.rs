@@ -71,11 +71,22 @@ pub enum LayoutError {
     None,
 }
 
+/// Where machines have their cgroups (file-hierarchy(7)).
+const USUAL: &str = "/sys/fs/cgroup";
+
+/// statfs(2)'s f_type of cgroup v2 (linux/magic.h).
+const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
+
 /// Reads the layout of the caller's mount namespace.
 ///
 /// # Errors
 /// [`LayoutError`]
 pub fn read() -> Result<Layout, LayoutError> {
+    // A systemd host: one call instead of a text with a line per mount.
+    let root = rustix::fs::statfs(USUAL);
+    if root.is_ok_and(|fs| u64::try_from(fs.f_type) == Ok(CGROUP2_SUPER_MAGIC)) {
+        return Ok(Layout { v1: Vec::new(), unified: Some(USUAL.into()) });
+    }
     let text = std::fs::read("/proc/self/mountinfo").map_err(LayoutError::Read)?;
     let layout = Layout::parse(&text);
     if layout.v1.is_empty() && layout.unified.is_none() {
@@ -95,6 +106,11 @@ impl Layout {
                 Some(Mount::V1(hierarchy)) => layout.add(hierarchy),
                 None => {}
             }
+        }
+        // v1 hierarchies that some program mounts elsewhere on a v2 host (a VPN its
+        // net_cls) are its own and make no hybrid of it.
+        if layout.unified.as_deref() == Some(Path::new(USUAL)) {
+            layout.v1.clear();
         }
         layout
     }
@@ -137,7 +153,7 @@ fn keep_better(slot: &mut Option<PathBuf>, new: PathBuf) {
 }
 
 fn usual(mountpoint: &Path) -> bool {
-    mountpoint.starts_with("/sys/fs/cgroup")
+    mountpoint.starts_with(USUAL)
 }
 
 enum Mount {
@@ -220,6 +236,13 @@ mod tests {
         assert_eq!(Layout::parse(v2.as_bytes()).kind(), LayoutKind::V2);
         let v1 = "26 22 0:23 / /cg rw - cgroup cgroup rw,memory\n";
         assert_eq!(Layout::parse(v1.as_bytes()).kind(), LayoutKind::V1);
+    }
+
+    #[test]
+    fn a_programs_own_v1_hierarchy_makes_no_hybrid_of_a_v2_host() {
+        let text = "1 2 0:3 / /sys/fs/cgroup rw - cgroup2 none rw\n\
+                    1 2 0:4 / /opt/vpn/net_cls rw - cgroup none rw,net_cls\n";
+        assert_eq!(Layout::parse(text.as_bytes()).kind(), LayoutKind::V2);
     }
 
     #[test]

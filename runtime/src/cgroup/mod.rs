@@ -1,7 +1,7 @@
 //! Control groups: where they are mounted, how one is made, limited, joined,
 //! killed, measured and removed again; v1, hybrid and v2 alike.
 //!
-//! - [`layout`]  which hierarchies this machine has (pure parser)
+//! - [`mod@layout`]  which hierarchies this machine has (pure parser)
 //! - [`limits`]  resources → file writes (pure)
 //! - [`devices`] device rules → v1 lines or an eBPF program (pure)
 //! - `create`    makes directories and writes limits; [`JoinHandles`]
