@@ -4,7 +4,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -25,8 +25,8 @@ fn isolated(name: &str, test: impl FnOnce()) {
         return test();
     }
     let root = rustix::process::getuid().is_root();
-    let output = Command::new("unshare")
-        .args([if root { "-n" } else { "-rn" }, "--"])
+    let output = Command::new("timeout")
+        .args(["100", "unshare", if root { "-n" } else { "-rn" }, "--"])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(INSIDE, "1")
@@ -238,6 +238,21 @@ fn connections_still_closing_do_not_hold_a_port() {
             }
         }
         assert!(TcpStream::connect("127.0.0.1:8080").is_err());
+        // A client's port, bound to be shared and never listened on: the kernel remembers that.
+        let server = TcpListener::bind("127.0.0.1:7000").unwrap();
+        let client = socket(false, false, true);
+        rustix::net::bind(&client, &"127.0.0.1:8090".parse::<SocketAddr>().unwrap()).unwrap();
+        rustix::net::connect(&client, &"127.0.0.1:7000".parse::<SocketAddr>().unwrap()).unwrap();
+        let mut peer = server.accept().unwrap().0;
+        drop(client);
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+        drop((peer, server));
+        assert!(!try_bind("0.0.0.0:8090", false, false), "TIME_WAIT is there");
+        let other = bench.take(2, "x", &["8090:80"]).unwrap();
+        let rival = socket(false, false, true);
+        let rival_address: SocketAddr = "0.0.0.0:8090".parse().unwrap();
+        assert!(rustix::net::bind(&rival, &rival_address).is_err(), "not even bind");
+        drop(other);
         // Restarted at once.
         drop(claims);
         bench.take(1, "web", &["8080:80"]).unwrap();
@@ -318,22 +333,42 @@ fn release_frees_only_the_owners_claims_and_twice_is_fine() {
         assert_eq!(bench.files().len(), 4, "{:?}", bench.files());
         assert!(bench.take(2, "b", &["8080:80"]).is_err());
         drop(sockets);
+        // Nobody holds the port any more, but the claim stands until it is released.
+        for ports in ["8080:80", "127.0.0.1:8080:80", "[::1]:8080:80"] {
+            assert_eq!(bench.take(2, "b", &[ports]).unwrap_err().holder(), Some(&id(1)), "{ports}");
+        }
         release(root, &undo).unwrap();
         release(root, &undo).unwrap();
         assert_eq!(bench.files(), Vec::<String>::new());
         let other = bench.take(2, "b", &["8080:80"]).unwrap();
         release(root, &undo).unwrap();
         assert!(bench.files().iter().any(|f| f == "tcp-0.0.0.0-8080"));
-        // A damaged or hostile list touches nothing outside.
-        std::fs::write(root.join("victim"), "x").unwrap();
-        for file in ["../victim", "/etc/hostname", "ports/../victim"] {
-            let mut undo: rcnt_netstack::claims::ClaimsUndo = serde_json::from_str(&json).unwrap();
-            undo.files = vec![file.into()];
-            release(root, &undo).unwrap();
-        }
-        assert!(root.join("victim").exists());
         drop(other);
         release(Path::new("/nonexistent/exec"), &undo).unwrap();
+    });
+}
+
+#[test]
+fn a_damaged_undo_list_touches_nothing_outside_the_exec_root() {
+    isolated("a_damaged_undo_list_touches_nothing_outside_the_exec_root", || {
+        let bench = Bench::new(true);
+        let root = bench.dir.path();
+        let claims = bench.take(1, "a", &["8080:80"]).unwrap();
+        // The owner's own record, but elsewhere.
+        let outside = tempfile::tempdir_in(root.parent().unwrap()).unwrap();
+        let victim = outside.path().join("victim");
+        std::fs::hard_link(root.join("ports/tcp-0.0.0.0-8080"), &victim).unwrap();
+        let name = outside.path().file_name().unwrap().to_str().unwrap();
+        let mut undo = claims.undo().clone();
+        undo.files = vec![
+            victim.clone(),
+            format!("../{name}/victim").into(),
+            format!("ports/../../{name}/victim").into(),
+            "".into(),
+            "ports".into(),
+        ];
+        release(root, &undo).unwrap();
+        assert!(victim.exists());
     });
 }
 
@@ -343,7 +378,7 @@ fn reap_frees_the_dead_and_only_them() {
         let bench = Bench::new(false);
         let root = bench.dir.path();
         drop(bench.take(1, "taker-lives", &["81:1"]).unwrap().keep());
-        let mut worker = Worker::start(root, 2);
+        let mut worker = Worker::start(root, 2, "hold");
         worker.wait_for_lease();
         worker.kill();
         let all = bench.files();
@@ -385,10 +420,11 @@ struct Worker(Child, BufReader<std::process::ChildStdout>);
 const WORKER: &str = "RCNT_TEST_WORKER";
 
 impl Worker {
-    fn start(root: &Path, n: u32) -> Self {
+    /// `then` is what follows the first lease: `churn` or `hold`.
+    fn start(root: &Path, n: u32, then: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "worker", "--ignored", "--nocapture", "--test-threads=1"])
-            .env(WORKER, format!("{n} {}", root.display()))
+            .env(WORKER, format!("{n} {then} {}", root.display()))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -398,7 +434,7 @@ impl Worker {
 
     fn wait_for_lease(&mut self) {
         let mut line = String::new();
-        while !line.starts_with("lease") {
+        while !line.contains("lease ") {
             line.clear();
             assert!(self.1.read_line(&mut line).unwrap() > 0, "the worker ended");
         }
@@ -416,11 +452,14 @@ impl Worker {
 #[ignore = "started by other tests as a process of its own"]
 fn worker() {
     let Ok(arguments) = std::env::var(WORKER) else { return };
-    let (n, root) = arguments.split_once(' ').unwrap();
-    let root = Path::new(root);
+    let mut arguments = arguments.splitn(3, ' ');
+    let mut argument = || arguments.next().unwrap();
+    let (n, then, root) = (argument(), argument(), Path::new(argument()));
     let arena = root.join("arena");
     std::fs::create_dir_all(&arena).unwrap();
-    let bench = network(true);
+    // So small that addresses come back while others still hold theirs.
+    let mut bench = network(true);
+    bench.subnet4 = "10.90.0.0/28".parse().unwrap();
     let mut held: Vec<(Claims, IpAddr)> = Vec::new();
     for round in 0u64.. {
         let specs: Vec<PortSpec> = vec!["3000-3009:80".parse().unwrap(), "80".parse().unwrap()];
@@ -435,11 +474,14 @@ fn worker() {
         });
         if let Ok(claims) = taken {
             let address = IpAddr::V4(claims.lease.as_ref().map_or(Ipv4Addr::LOCALHOST, |l| l.v4));
-            let mut file = std::fs::File::create_new(arena.join(address.to_string()))
+            // A symbolic link appears with its content or not at all.
+            std::os::unix::fs::symlink(n, arena.join(address.to_string()))
                 .unwrap_or_else(|e| panic!("double lease of {address}: {e}"));
-            write!(file, "{n}").unwrap();
             println!("lease {address}");
             held.push((claims, address));
+            while then == "hold" {
+                std::thread::park();
+            }
         }
         while held.len() > 4 || (round % 3 == 0 && !held.is_empty()) {
             let (claims, address) = held.remove(0);
@@ -454,7 +496,7 @@ fn no_address_is_leased_twice_whoever_is_killed_and_when() {
     isolated("no_address_is_leased_twice_whoever_is_killed_and_when", || {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
-        let mut workers: Vec<Worker> = (0..4).map(|n| Worker::start(root, n)).collect();
+        let mut workers: Vec<Worker> = (0..4).map(|n| Worker::start(root, n, "churn")).collect();
         for round in 0..24u32 {
             let n = round % 4;
             let slot = &mut workers[n as usize];
@@ -467,12 +509,12 @@ fn no_address_is_leased_twice_whoever_is_killed_and_when() {
             assert!(!output.contains("FAILED"), "{output}");
             for entry in std::fs::read_dir(root.join("arena")).unwrap() {
                 let path = entry.unwrap().path();
-                if std::fs::read_to_string(&path).is_ok_and(|owner| owner == n.to_string()) {
+                if std::fs::read_link(&path).is_ok_and(|owner| owner == Path::new(&n.to_string())) {
                     std::fs::remove_file(path).unwrap();
                 }
             }
             reap(root, &|_| false).unwrap();
-            *slot = Worker::start(root, n);
+            *slot = Worker::start(root, n, "churn");
         }
         for worker in &mut workers {
             assert!(worker.0.try_wait().unwrap().is_none(), "a worker met a double lease");
