@@ -479,8 +479,8 @@ fn worker() {
                 .unwrap_or_else(|e| panic!("double lease of {address}: {e}"));
             println!("lease {address}");
             held.push((claims, address));
-            while then == "hold" {
-                std::thread::park();
+            if then == "hold" {
+                std::thread::sleep(Duration::from_secs(90));
             }
         }
         while held.len() > 4 || (round % 3 == 0 && !held.is_empty()) {
