@@ -4,6 +4,7 @@ use rcnt_images::progress::Progress;
 use rcnt_images::pull::{Pulled, pull as fetch};
 use rcnt_images::reference::Reference;
 use rcnt_images::registry::{Client, Options};
+use rcnt_images::store::Lease;
 use rcnt_images::{Image, manifest::Platform};
 
 use crate::Engine;
@@ -30,7 +31,8 @@ pub struct PullOptions {
     pub platform: Option<Platform>,
 }
 
-/// Finds the image, and pulls it if the policy says so.
+/// Finds the image, and pulls it if the policy says so. The lease keeps it from
+/// being removed until a container that names it is stored.
 ///
 /// # Errors
 /// It is nowhere, or cannot be fetched.
@@ -39,18 +41,23 @@ pub(crate) fn image(
     name: &str,
     options: &PullOptions,
     progress: &dyn Progress,
-) -> Result<Image> {
+) -> Result<(Image, Lease)> {
     let store = engine.store()?;
-    if options.policy != PullPolicy::Always {
-        match store.resolve(name) {
-            Err(e) if e.is_not_found() && options.policy == PullPolicy::Missing => {
-                progress.line(&format!("Unable to find image '{}' locally", familiar(name)));
-            }
-            found => return found.map_err(|e| EngineError::Resolve(Box::new(e))),
+    let missing = match options.policy {
+        PullPolicy::Always => true,
+        PullPolicy::Never => false,
+        PullPolicy::Missing => store.resolve(name).is_err_and(|e| e.is_not_found()),
+    };
+    if missing {
+        if options.policy == PullPolicy::Missing {
+            progress.line(&format!("Unable to find image '{}' locally", familiar(name)));
         }
+        pull(engine, name, options, progress)?;
     }
-    let pulled = pull(engine, name, options, progress)?;
-    store.resolve(pulled.image.as_str()).map_err(|e| EngineError::Resolve(Box::new(e)))
+    // Not while pulling: that ends with the store's lock taken for itself.
+    let lease = store.lease().map_err(|e| EngineError::Image(Box::new(e)))?;
+    let image = store.resolve(name).map_err(|e| EngineError::Resolve(Box::new(e)))?;
+    Ok((image, lease))
 }
 
 fn familiar(name: &str) -> String {
