@@ -54,18 +54,20 @@ impl ParentEnd {
         Ok(())
     }
 
-    /// Blocks until the child executes or fails; the terminal, if it made one.
-    pub(crate) fn wait(&self) -> Result<Option<OwnedFd>, StartError> {
-        let broken = |error: io::Error| StartError::new("start", ExitKind::Runtime, &error);
+    /// Blocks until all is done but execve, or something failed; the terminal, if
+    /// the child made one.
+    pub(crate) fn wait_ready(&self) -> Result<Option<OwnedFd>, StartError> {
         let (first, terminal) = self.receive().map_err(broken)?;
         match first.split_first() {
-            Some((&EXECUTING, _)) => {}
-            Some((&FAILED, json)) => return Err(report(json)),
-            _ => {
-                let died = io::Error::other("the container's first process died during set-up");
-                return Err(broken(died));
-            }
+            Some((&EXECUTING, _)) => Ok(terminal),
+            Some((&FAILED, json)) => Err(report(json)),
+            _ => Err(broken(io::Error::other("the container's first process died during set-up"))),
         }
+    }
+
+    /// Blocks until the child has executed or failed; the terminal, if it made one.
+    pub(crate) fn wait(&self) -> Result<Option<OwnedFd>, StartError> {
+        let terminal = self.wait_ready()?;
         let (second, _) = self.receive().map_err(broken)?;
         match second.split_first() {
             None => Ok(terminal),
@@ -93,6 +95,10 @@ impl ParentEnd {
         });
         Ok((bytes, fds.flatten().next()))
     }
+}
+
+fn broken(error: io::Error) -> StartError {
+    StartError::new("start", ExitKind::Runtime, &error)
 }
 
 fn report(json: &[u8]) -> StartError {

@@ -129,6 +129,15 @@ impl Init {
     pub fn wait_started(&mut self) -> Result<Started, StartError> {
         self.channel.wait().map(|terminal| Started { terminal })
     }
+
+    /// Blocks until all is done but exec, or something went wrong; what
+    /// [`spawn_gated`]'s caller waits for.
+    ///
+    /// # Errors
+    /// As [`Init::wait_started`].
+    pub fn wait_ready(&mut self) -> Result<Started, StartError> {
+        self.channel.wait_ready().map(|terminal| Started { terminal })
+    }
 }
 
 /// Starts `plan`: makes the cgroup, clones, and returns at once; the child
@@ -147,6 +156,40 @@ pub fn spawn(
     plan: &ContainerPlan,
     io: ChildIo,
     inside: &mut dyn FnMut() -> Result<(), StartError>,
+) -> Result<Init, SpawnError> {
+    spawn_with(plan, io, inside, Lifetime::Supervised)
+}
+
+/// [`spawn`] for OCI's create and start: the child stops right before exec until
+/// somebody opens the FIFO `gate` (any descriptor on it, O_PATH is enough) for
+/// reading, and writes one byte to it then. It does not die with the caller.
+/// [`Init::wait_ready`] tells when it has got there.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_gated(
+    plan: &ContainerPlan,
+    io: ChildIo,
+    inside: &mut dyn FnMut() -> Result<(), StartError>,
+    gate: OwnedFd,
+) -> Result<Init, SpawnError> {
+    spawn_with(plan, io, inside, Lifetime::Gated(gate))
+}
+
+/// Who watches over a container's first process.
+#[derive(Debug)]
+pub(crate) enum Lifetime {
+    /// The caller: it dies with it.
+    Supervised,
+    /// Nobody, but it waits for the FIFO's reader before exec.
+    Gated(OwnedFd),
+}
+
+fn spawn_with(
+    plan: &ContainerPlan,
+    io: ChildIo,
+    inside: &mut dyn FnMut() -> Result<(), StartError>,
+    lifetime: Lifetime,
 ) -> Result<Init, SpawnError> {
     let layout = cgroup::layout()?;
     let mut joins = open_joins(plan)?;
@@ -168,8 +211,8 @@ pub fn spawn(
         Ok(Cloned::Child) => {
             // Or our own copy would keep the parent's end alive after the parent.
             drop(parent_end);
-            let birth =
-                Birth { plan, io, layout: &layout, cgroup: handles.as_ref(), joins, inside };
+            let cgroup = handles.as_ref();
+            let birth = Birth { plan, io, layout: &layout, cgroup, joins, inside, lifetime };
             init::run_child(&child_end, |stage| init::start(birth, &child_end, stage))
         }
         Err(error) => {

@@ -36,7 +36,7 @@ pub fn is_sealed() -> io::Result<bool> {
 /// The mount cannot be made (no CAP_SYS_ADMIN) or executed.
 pub fn seal_self() -> io::Result<()> {
     if is_sealed()? {
-        return Ok(());
+        return name_again();
     }
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let file = open_tree(CWD, SELF, flags)?;
@@ -52,4 +52,16 @@ pub fn seal_self() -> io::Result<()> {
     let argv = argv.collect::<Result<Vec<_>, _>>()?;
     let env = env.collect::<Result<Vec<_>, _>>()?;
     Err(execve_fd(&file, &argv, &env))
+}
+
+/// Kernels before 6.14 name a process executed by descriptor after its number:
+/// `ps` would show "3".
+fn name_again() -> io::Result<()> {
+    let argv0 = std::env::args_os().next().unwrap_or_default();
+    let name = std::path::Path::new(&argv0).file_name().unwrap_or_default();
+    // Never a null byte: it came as a C string.
+    if let Ok(name) = CString::new(name.as_encoded_bytes()) {
+        rustix::thread::set_name(&name)?;
+    }
+    Ok(())
 }

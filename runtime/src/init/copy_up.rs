@@ -177,6 +177,7 @@ fn times(stat: &Stat) -> Timestamps {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // fixtures
 mod tests {
     use super::*;
     use std::fs;

@@ -1,5 +1,5 @@
 //! The container's first process, from clone to exec: one straight list of
-//! steps ([`set_up`], [`become_command`]), each in a file of its own. Any error
+//! steps ([`start`], [`become_command`]), each in a file of its own. Any error
 //! ends it and is reported to the parent.
 //!
 //! ```text
@@ -37,7 +37,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 use crate::cgroup::{JoinHandles, Layout};
 use crate::channel::ChildEnd;
 use crate::plan::{CapabilitySets, ContainerPlan, NamespaceKind, ProcessPlan};
-use crate::spawn::ChildIo;
+use crate::spawn::{ChildIo, Lifetime};
 use command::Command;
 pub(crate) use error::{Doing, InitError};
 use procfs::Procfs;
@@ -53,6 +53,7 @@ pub(crate) struct Birth<'a> {
     /// Namespaces to enter, pid excepted, in which the child is born.
     pub(crate) joins: Vec<(NamespaceKind, OwnedFd)>,
     pub(crate) inside: &'a mut dyn FnMut() -> Result<(), StartError>,
+    pub(crate) lifetime: Lifetime,
 }
 
 /// The name of the step under way, for the report.
@@ -87,9 +88,10 @@ pub(crate) fn start(
     channel: &ChildEnd,
     stage: &mut Stage,
 ) -> Result<Infallible, InitError> {
-    let Birth { plan, io, layout, cgroup, joins, inside } = birth;
+    let Birth { plan, io, layout, cgroup, joins, inside, lifetime } = birth;
     *stage = "supervise";
-    die_with_parent()?;
+    let parentage = Parentage::First { use_init: plan.use_init, lifetime: &lifetime };
+    parentage.keep_tied()?;
     rustix::process::umask(Mode::empty());
 
     *stage = "cgroup";
@@ -139,19 +141,9 @@ pub(crate) fn start(
         procfs::set_sysctls(&Procfs::new()?, &plan.sysctls)?;
     }
 
-    let launch = Launch {
-        process: &plan.process,
-        root: &root,
-        cwd: &cwd,
-        streams: &streams,
-        parentage: Parentage::First { use_init: plan.use_init },
-    };
+    let launch =
+        Launch { process: &plan.process, root: &root, cwd: &cwd, streams: &streams, parentage };
     become_command(&launch, channel, stage)
-}
-
-fn die_with_parent() -> Result<(), InitError> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .doing("tie the container to its supervisor")
 }
 
 fn join(joins: &[(NamespaceKind, OwnedFd)]) -> Result<(), InitError> {
@@ -183,15 +175,39 @@ fn set_names(plan: &ContainerPlan) -> Result<(), InitError> {
 }
 
 /// Whose child the command is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Parentage {
-    /// The container's first process: dies with its supervisor.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Parentage<'a> {
+    /// The container's first process.
     First {
         /// As a child of an init of ours.
         use_init: bool,
+        /// Until when it lives, and when it begins.
+        lifetime: &'a Lifetime,
     },
     /// A further process of a running container.
     Further,
+}
+
+impl Parentage<'_> {
+    /// Ties the process to its supervisor, if it has one. Said again after a
+    /// change of user, which clears it (prctl(2)).
+    fn keep_tied(&self) -> Result<(), InitError> {
+        if matches!(self, Parentage::First { lifetime: Lifetime::Supervised, .. }) {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+                .doing("tie the container to its supervisor")?;
+        }
+        Ok(())
+    }
+
+    /// Waits until somebody starts the container, if that is separate from creating it.
+    fn wait_at_gate(&self, procfs: Option<&Procfs>) -> Result<(), InitError> {
+        if let (Parentage::First { lifetime: Lifetime::Gated(gate), .. }, Some(procfs)) =
+            (self, procfs)
+        {
+            procfs.signal_fifo(gate).doing("wait for the start of the container")?;
+        }
+        Ok(())
+    }
 }
 
 /// What is left to do once the surroundings are complete.
@@ -200,7 +216,7 @@ pub(crate) struct Launch<'a> {
     pub(crate) root: &'a Root,
     pub(crate) cwd: &'a OwnedFd,
     pub(crate) streams: &'a Streams,
-    pub(crate) parentage: Parentage,
+    pub(crate) parentage: Parentage<'a>,
 }
 
 /// From a privileged process inside to the command: user, limits, rights, filter, exec.
@@ -215,9 +231,12 @@ pub(crate) fn become_command(
     let sets = identity::sets_for(process, &user);
 
     *stage = "process";
-    let use_init = *parentage == Parentage::First { use_init: true };
-    if use_init || process.oom_score_adj.is_some() {
-        privileged_writes(process, use_init)?;
+    let use_init = matches!(parentage, Parentage::First { use_init: true, .. });
+    let gated = matches!(parentage, Parentage::First { lifetime: Lifetime::Gated(_), .. });
+    let procfs = (use_init || gated || process.oom_score_adj.is_some()).then(Procfs::new);
+    let procfs = procfs.transpose()?;
+    if let Some(procfs) = &procfs {
+        privileged_writes(procfs, process, use_init)?;
     }
     streams.install(user.uid).doing("set up the standard streams")?;
     enter_cwd(cwd, &process.cwd)?;
@@ -230,10 +249,7 @@ pub(crate) fn become_command(
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).doing("set no_new_privs")?;
     }
-    if matches!(parentage, Parentage::First { .. }) {
-        // A change of user clears it (prctl(2)).
-        die_with_parent()?;
-    }
+    parentage.keep_tied()?;
 
     *stage = "exec";
     let command = Command::find(&process.args, &process.env, &user.home)?;
@@ -251,18 +267,22 @@ pub(crate) fn become_command(
     }
     child::reset_signals().doing("reset signals")?;
     channel.executing(streams.master.as_ref().map(AsFd::as_fd)).doing("report to the parent")?;
+    parentage.wait_at_gate(procfs.as_ref())?;
     confine(process, sets)?;
     Err(command.execute().into())
 }
 
 /// What needs procfs and rights that are about to go.
-fn privileged_writes(process: &ProcessPlan, use_init: bool) -> Result<(), InitError> {
-    let procfs = Procfs::new()?;
+fn privileged_writes(
+    procfs: &Procfs,
+    process: &ProcessPlan,
+    use_init: bool,
+) -> Result<(), InitError> {
     if let Some(score) = process.oom_score_adj {
         let path = format!("{}/oom_score_adj", rustix::process::getpid());
         procfs.write(&path, &score.to_string()).doing(format!("set oom_score_adj to {score}"))?;
     }
-    if use_init { reaper::forget_host(&procfs) } else { Ok(()) }
+    if use_init { reaper::forget_host(procfs) } else { Ok(()) }
 }
 
 /// Enters the working directory and makes sure that it is one of the

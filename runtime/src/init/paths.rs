@@ -25,18 +25,13 @@ pub(crate) fn mask(root: &Root, paths: &[PathBuf]) -> Result<(), InitError> {
     let mut empty = None;
     for path in paths {
         let Some(target) = existing(root, path)? else { continue };
-        let cover = if file_type(&target).on("look at", path)? == FileType::Directory {
-            &mut empty
-        } else {
-            &mut null
-        };
+        let directory = is_directory(&target);
+        let cover = if directory { &mut empty } else { &mut null };
         // A clone can only be taken from what is attached, so the first of each
         // kind is the master copy of the others.
         let mount = match cover {
             Some(first) => clone_of(&*first, false).on("mask", path)?,
-            None if file_type(&target).on("look at", path)? == FileType::Directory => {
-                empty_directory().on("mask", path)?
-            }
+            None if directory => empty_directory().on("mask", path)?,
             None => null_device(root)?,
         };
         attach(&mount, &target).on("mask", path)?;
@@ -74,12 +69,8 @@ fn existing(root: &Root, path: &Path) -> Result<Option<OwnedFd>, InitError> {
     }
 }
 
-fn file_type(handle: &OwnedFd) -> io::Result<FileType> {
-    Ok(FileType::from_raw_mode(fstat(handle)?.st_mode))
-}
-
 fn is_directory(handle: &OwnedFd) -> bool {
-    file_type(handle).is_ok_and(|kind| kind == FileType::Directory)
+    fstat(handle).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Directory)
 }
 
 fn empty_directory() -> io::Result<OwnedFd> {

@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::io::{Errno, retry_on_intr};
 use rustix::mount::MountAttrFlags;
 
 use super::error::{Doing, InitError};
@@ -29,6 +29,16 @@ impl Procfs {
     pub(crate) fn open(&self, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
         Ok(openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+    }
+
+    /// Opens the FIFO that `handle` (O_PATH) is on for writing, which waits for a
+    /// reader, and writes one byte. The one use of a magic link, on purpose.
+    pub(crate) fn signal_fifo(&self, handle: &OwnedFd) -> io::Result<()> {
+        let path = format!("self/fd/{}", handle.as_raw_fd());
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let fifo = retry_on_intr(|| openat(&self.0, path.as_str(), flags, Mode::empty()))?;
+        rustix::io::write(&fifo, b"0")?;
+        Ok(())
     }
 
     /// Writes `value` in one write(2), as procfs wants it.

@@ -119,16 +119,6 @@ impl Root {
             other => other,
         }
     }
-
-    /// The directory that holds `path`, made where missing, and the last name.
-    pub(crate) fn ensure_parent<'a>(
-        &self,
-        path: &'a Path,
-        links: Links,
-    ) -> io::Result<(OwnedFd, &'a OsStr)> {
-        let name = path.file_name().ok_or(Errno::INVAL)?;
-        Ok((self.ensure_dir(path.parent().unwrap_or(Path::new("/")), links)?, name))
-    }
 }
 
 impl AsFd for Root {
