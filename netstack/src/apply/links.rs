@@ -1,6 +1,8 @@
 //! The host's side of the wire: bridge, veth pair, their settings.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use rcnt_base::sys::netlink::Family;
 use rustix::io::Errno;
 
 use super::{AttachError, inside};
-use crate::facts::Address;
+use crate::facts::{self, Address};
 use crate::plan::{BridgePlan, NetworkPlan};
 use crate::socket::{Answers, Socket};
 use crate::sysctl::ProcSys;
@@ -50,6 +52,7 @@ pub(super) fn attach(
     };
     ensure("net/ipv4/ip_forward", "1")?;
     if plan.bridge.address6.is_some() {
+        keep_router_advertisements(sysctls).map_err(bridge_error)?;
         ensure("net/ipv6/conf/all/forwarding", "1")?;
     }
     let inside_error = |source| AttachError::Inside {
@@ -121,6 +124,32 @@ fn bridge_settings(
         // Lets 127.0.0.1:8080 be translated to a container; fenced in rules.rs.
         let name = format!("net/ipv4/conf/{interface}/route_localnet");
         sysctls.write(&name, "1").map_err(|e| AttachError::sysctl(&name, "1", e))?;
+    }
+    Ok(())
+}
+
+/// A host that forwards IPv6 ignores router advertisements from then on, and loses
+/// the default route it has from them, unless that interface's accept_ra is 2
+/// (kernel documentation, ip-sysctl). Only when forwarding is about to be turned on.
+fn keep_router_advertisements(sysctls: &ProcSys) -> io::Result<()> {
+    if sysctls.read("net/ipv6/conf/all/forwarding")? == "1" {
+        return Ok(());
+    }
+    // Routers announce their link-local address.
+    let announced: BTreeSet<u32> = facts::read_routes()?
+        .into_iter()
+        .filter(|route| route.prefix == 0)
+        .filter(|route| matches!(route.gateway, Some(IpAddr::V6(g)) if g.is_unicast_link_local()))
+        .filter_map(|route| route.link)
+        .collect();
+    if announced.is_empty() {
+        return Ok(());
+    }
+    for link in facts::read_links()?.iter().filter(|link| announced.contains(&link.index)) {
+        let name = format!("net/ipv6/conf/{}/accept_ra", link.name);
+        if sysctls.read(&name)? == "1" {
+            sysctls.write(&name, "2")?;
+        }
     }
     Ok(())
 }

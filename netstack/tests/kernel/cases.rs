@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 
-use rcnt_netstack::apply;
 use rcnt_netstack::ports::Protocol;
 use rcnt_netstack::sysctl::ProcSys;
+use rcnt_netstack::{apply, facts};
 
 use crate::world::*;
 
@@ -37,6 +37,7 @@ cases![
     udp_flows_follow_the_published_port,
     every_protocol_and_family_has_its_element,
     a_thousand_ports_are_one_transaction,
+    another_firewalls_drop_is_reported_and_not_overruled,
     refusals_carry_the_kernels_words,
     the_ruleset_reads_as_it_should,
     purge_leaves_nothing_of_the_instance,
@@ -193,6 +194,7 @@ fn forwarded_traffic_to_other_machines_is_left_alone() {
 
 fn ipv6_is_published_and_routed() {
     lan();
+    sh("ip -6 route add default via fe80::1 dev up0; ip link add up1 type bridge");
     let net = Net { ipv6: true, ..NET };
     start(
         "c5",
@@ -212,6 +214,10 @@ fn ipv6_is_published_and_routed() {
     assert_eq!(fetch("c5", HOST6, 8080), "web fd88::1");
     assert_eq!(fetch("c5", PEER6, 80), format!("world {HOST6}"));
     assert!(!reaches("lan", "fd88::5", 81));
+    // The host still listens to its routers, not to its containers.
+    let accept_ra =
+        sh("cd /proc/sys/net/ipv6/conf; cat up0/accept_ra up1/accept_ra rcnt0/accept_ra");
+    assert_eq!(accept_ra, "2\n1\n0\n");
 }
 
 fn an_ipv4_only_network_has_no_ipv6_and_a_bridge_is_mended() {
@@ -383,6 +389,27 @@ fn a_thousand_ports_are_one_transaction() {
     assert_eq!(fetch("lan", HOST, 20_999), format!("web {PEER}"));
     apply::detach(&plan.undo()).unwrap();
     assert!(!sh("nft list map inet rcnt any4").contains("elements"));
+}
+
+fn another_firewalls_drop_is_reported_and_not_overruled() {
+    lan();
+    start("c5", &NET.plan(5, &[tcp("0.0.0.0", 8080, 80)]));
+    serve_tcp("c5", "web", "0.0.0.0", 80);
+    let drops = || -> Vec<String> {
+        facts::read_forward_drops().unwrap().iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(drops(), Vec::<String>::new());
+    // As dockerd leaves it, through iptables-nft.
+    sh("nft add table ip filter; nft add chain ip filter DOCKER-USER
+        nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'
+        nft 'add chain ip filter OUTPUT { type filter hook output priority 0; policy drop; }'
+        nft add rule ip filter OUTPUT accept");
+    assert_eq!(drops(), ["chain FORWARD of nftables table ip filter has policy drop"]);
+    assert!(!reaches("lan", HOST, 8080));
+    // The door that such a table leaves open.
+    sh("nft add rule ip filter FORWARD oifname rcnt0 accept
+        nft add rule ip filter FORWARD iifname rcnt0 accept");
+    assert_eq!(fetch("lan", HOST, 8080), format!("web {PEER}"));
 }
 
 fn refusals_carry_the_kernels_words() {
