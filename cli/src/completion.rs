@@ -54,23 +54,34 @@ pub(crate) fn answer() -> Result<u8, Failure> {
     let Some(completer) = completer(&shell) else { return Ok(1) };
     let here = std::env::current_dir().ok();
     let mut text = Vec::new();
-    let mut tree = help::tree().mut_subcommands(with_names);
+    let mut tree = with_names(help::tree());
     completer.write_complete(&mut tree, words, here.as_deref(), &mut text)?;
     render::out(&String::from_utf8_lossy(&text))?;
     Ok(0)
 }
 
-/// Lets the words of a command complete to the names of what they stand for.
+/// Lets the words of a command complete to the names of what they stand for,
+/// or to the few words there are.
 fn with_names(command: clap::Command) -> clap::Command {
     command.mut_subcommands(with_names).mut_args(|arg| {
         let names: fn() -> Vec<String> = match arg.get_id().as_str() {
             "container" | "containers" | "container_and_command" => names::containers,
             "image" | "images" | "reference" | "image_and_command" => names::images,
             "targets" => names::containers_and_images,
+            "attach" if arg.get_action().takes_values() => || words(&["stdin", "stdout", "stderr"]),
+            "kind" => || words(&["container", "image"]),
+            "log_level" => || words(&["trace", "debug", "info", "warn", "error", "off"]),
+            "network" => || words(&["bridge", "host", "none"]),
+            "pull" => || words(&["always", "missing", "never"]),
+            "shell" => || words(&["bash", "fish", "zsh"]),
             _ => return arg,
         };
         arg.add(ArgValueCompleter::new(move |typed: &OsStr| candidates(typed, names)))
     })
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 fn candidates(typed: &OsStr, names: fn() -> Vec<String>) -> Vec<CompletionCandidate> {

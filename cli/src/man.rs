@@ -35,3 +35,23 @@ fn write_page(directory: &Path, command: &clap::Command, name: &str) -> Result<(
     written
         .map_err(|e| Failure::general(format!("cannot write {}: {}", path.display(), reason(&e))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_page_for_every_command() {
+        let dir = tempfile::tempdir().unwrap();
+        write_pages(dir.path()).unwrap();
+        let page = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        assert!(page("rcnt.1").contains("\\fBrcnt\\fR [OPTIONS] COMMAND"));
+        let run = page("rcnt-run.1");
+        assert!(run.contains("\\fB\\-p\\fR, \\fB\\-\\-publish\\fR"), "{run}");
+        assert!(run.contains("126 if the command cannot be"), "{run}");
+        assert!(!dir.path().join("rcnt-man.1").exists());
+        let failure = write_pages(Path::new("/nosuch/directory")).unwrap_err();
+        assert!(failure.text().starts_with("rcnt: cannot write /nosuch/directory/rcnt.1: "));
+        assert_eq!(failure.text().lines().count(), 1);
+    }
+}

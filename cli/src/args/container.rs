@@ -118,8 +118,8 @@ pub(crate) struct ExecFlags {
     /// Working directory inside the container
     #[arg(short, long, value_name = "DIR")]
     pub(crate) workdir: Option<String>,
-    /// CONTAINER, then the command and its arguments: one list, so that whatever
-    /// follows CONTAINER, flags included, belongs to the command
+    // One list: whatever follows CONTAINER, flags included, belongs to the command.
+    /// The container, then what to run in it
     #[arg(required = true, num_args = 2.., trailing_var_arg = true, value_name = "CONTAINER COMMAND [ARG...]")]
     pub(crate) container_and_command: Vec<String>,
 }

@@ -65,7 +65,7 @@ pub(crate) fn tree() -> clap::Command {
     let groups = GROUPS.iter().map(|group| {
         let members = group.members.iter().map(|member| {
             let usage = format!("rcnt {} {} {}", group.name, member.name, member.verb.usage);
-            named(member.name, &usage, member.verb).visible_aliases(member.aliases)
+            named(member.name, &usage, member.verb).aliases(member.aliases)
         });
         clap::Command::new(group.name).about(group.about).subcommands(members)
     });

@@ -170,8 +170,8 @@ pub(crate) struct RunFlags {
     /// Working directory inside the container
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
-    /// IMAGE, then the command and its arguments: one list, so that whatever
-    /// follows IMAGE, flags included, belongs to the command
+    // One list: whatever follows IMAGE, flags included, belongs to the command.
+    /// The image, then what to run in it instead of the image's own command
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_name = "IMAGE [COMMAND] [ARG...]")]
     image_and_command: Vec<String>,
 }
