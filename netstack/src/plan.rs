@@ -205,6 +205,49 @@ mod tests {
     }
 
     #[test]
+    fn what_a_plan_makes_is_in_its_undo_list() {
+        let published = vec![PublishedPort {
+            protocol: crate::ports::Protocol::Udp,
+            host_ip: Ipv6Addr::UNSPECIFIED.into(),
+            host_port: 53,
+            container_port: 5353,
+        }];
+        let (ip, ip6) = (Ipv4Addr::new(10, 88, 0, 5), Ipv6Addr::LOCALHOST);
+        let plan = NetworkPlan {
+            table: "rcnt".into(),
+            bridge: BridgePlan {
+                interface: "rcnt0".into(),
+                alias: "rcnt:/run/rcnt".into(),
+                mac: Mac::from_ipv4(ip),
+                address4: (ip, 16),
+                address6: None,
+                mtu: 1500,
+            },
+            endpoint: EndpointPlan {
+                host_interface: "veth1".into(),
+                interface: "eth0".into(),
+                mac: Mac::from_ipv4(ip),
+                address4: (ip, 16),
+                gateway4: ip,
+                address6: Some((ip6, 64)),
+                gateway6: None,
+                mtu: 1500,
+                hairpin: true,
+            },
+            published: published.clone(),
+            owner: "a".repeat(64).parse().unwrap(),
+            owner_name: "web".into(),
+        };
+        let undo = plan.undo();
+        assert_eq!((undo.table.as_str(), undo.host_interface.as_str()), ("rcnt", "veth1"));
+        assert_eq!((undo.published.clone(), undo.owner.clone()), (published, plan.owner.clone()));
+        assert_eq!(undo.target(Ipv4Addr::UNSPECIFIED.into()), Some(ip.into()));
+        assert_eq!(undo.target(Ipv6Addr::UNSPECIFIED.into()), Some(ip6.into()));
+        let saved = serde_json::to_string(&undo).unwrap();
+        assert_eq!(serde_json::from_str::<NetworkUndo>(&saved).unwrap(), undo);
+    }
+
+    #[test]
     fn bad_macs_are_refused() {
         for bad in ["", "02:42", "02:42:0a:58:00:05:06", "02:42:0a:58:00:zz", "+2:42:0a:58:00:05"] {
             assert!(bad.parse::<Mac>().is_err(), "{bad:?}");

@@ -37,6 +37,7 @@ cases![
     udp_flows_follow_the_published_port,
     every_protocol_and_family_has_its_element,
     a_thousand_ports_are_one_transaction,
+    many_attach_and_detach_at_once,
     another_firewalls_drop_is_reported_and_not_overruled,
     refusals_carry_the_kernels_words,
     the_ruleset_reads_as_it_should,
@@ -388,6 +389,27 @@ fn a_thousand_ports_are_one_transaction() {
     serve_tcp("c5", "web", "0.0.0.0", 80);
     assert_eq!(fetch("lan", HOST, 20_999), format!("web {PEER}"));
     apply::detach(&plan.undo()).unwrap();
+    assert!(!sh("nft list map inet rcnt any4").contains("elements"));
+}
+
+fn many_attach_and_detach_at_once() {
+    lan();
+    let plans: Vec<_> =
+        (2..26).map(|n| NET.plan(n, &[tcp("0.0.0.0", 8000 + u16::from(n), 80)])).collect();
+    std::thread::scope(|scope| {
+        for plan in &plans {
+            scope.spawn(|| start(&plan.owner_name, plan));
+        }
+    });
+    for plan in &plans {
+        serve_tcp(&plan.owner_name, "web", "0.0.0.0", 80);
+        assert_eq!(fetch("lan", HOST, plan.published[0].host_port), format!("web {PEER}"));
+    }
+    std::thread::scope(|scope| {
+        for plan in &plans {
+            scope.spawn(|| apply::detach(&plan.undo()).unwrap());
+        }
+    });
     assert!(!sh("nft list map inet rcnt any4").contains("elements"));
 }
 
