@@ -78,7 +78,7 @@ impl Foreground {
         let watch = Watch::new(self.keys);
         let ended = attach(&mut session, &ends, Some(watch), &caught);
         drop(caught);
-        match ended? {
+        match ended.map_err(|e| Failure::of(&e).code(125))? {
             Ended::Exited(code) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
             Ended::Detached => {
                 // The prompt must not stand behind what the container printed.
@@ -95,6 +95,11 @@ impl Foreground {
             }
         }
     }
+    /// Whether nothing of the command's output is shown.
+    pub(super) fn is_mute(&self) -> bool {
+        !self.stdout && !self.stderr
+    }
+
     /// Our terminal's size.
     fn size(&self) -> Option<WindowSize> {
         let [stdin, stdout, _] = own();

@@ -36,7 +36,15 @@ pub(super) fn run(global: Global, flags: RunFlags) -> Result<u8, Failure> {
         render::out(&format!("{}\n", container.id))?;
         return Ok(0);
     };
-    foreground.run(|size| start(StartMode::Attached { size }))
+    let mute = foreground.is_mute();
+    foreground.run(|size| {
+        let session = start(StartMode::Attached { size })?;
+        if mute {
+            // With only `-a stdin` there is nothing else to tell it by.
+            render::out(&format!("{}\n", container.id))?;
+        }
+        Ok(session)
+    })
 }
 
 /// `create`.

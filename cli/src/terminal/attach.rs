@@ -270,7 +270,10 @@ impl<'a> Attached<'a> {
                 self.ended = Some(Ended::OutputGone);
                 Ok(())
             }
-            other => other,
+            other => other.map_err(|error| {
+                let why = crate::failure::reason(&error);
+                io::Error::new(error.kind(), format!("cannot write the output: {why}"))
+            }),
         }
     }
 
