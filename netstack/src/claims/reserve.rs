@@ -7,18 +7,17 @@
 //!
 //! Connections in TIME_WAIT on the port (a server that just ended) make such a
 //! bind fail too. Then, and only then, the socket binds with SO_REUSEADDR, which
-//! overlooks TIME_WAIT but no listener, listens and stops listening at once, and
-//! drops the option. Listening is what makes the kernel forget that the port
-//! was bound by a socket willing to share (`inet_csk_update_fastreuse`): without it another
-//! SO_REUSEADDR socket could still bind beside ours.
+//! overlooks TIME_WAIT but no listener, and drops the option once bound: from then
+//! on it is in every other's way again, at the latest when that one listens, which checks
+//! anew (`inet_csk_listen_start`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, Shutdown, SocketAddrAny, SocketFlags, SocketType, bind, getsockname, ipproto,
-    listen, shutdown, socket_with, sockopt,
+    AddressFamily, SocketAddrAny, SocketFlags, SocketType, bind, getsockname, ipproto, socket_with,
+    sockopt,
 };
 
 use crate::ports::Protocol;
@@ -89,8 +88,6 @@ fn bound(
     }
     bind(&socket, &SocketAddr::new(address, port))?;
     if past_time_wait {
-        listen(&socket, 0)?;
-        shutdown(&socket, Shutdown::Read)?;
         sockopt::set_socket_reuseaddr(&socket, false)?;
     }
     let port = if port == 0 { bound_port(&socket)? } else { port };
