@@ -20,17 +20,6 @@ mod ruleset;
 
 pub use inside::{ConfigureError, configure_loopback};
 
-/// [`attach`] does it.
-///
-/// # Errors
-/// None.
-pub fn configure_inside(
-    _endpoint: &crate::plan::EndpointPlan,
-    _sysctls: &ProcSys,
-) -> Result<(), ConfigureError> {
-    Ok(())
-}
-
 /// Why a container could not be put on its network. What was done is undone by
 /// [`detach`] with the plan's undo.
 #[derive(Debug, thiserror::Error)]

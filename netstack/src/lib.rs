@@ -2,7 +2,7 @@
 //! addresses, routes and nftables map elements, and back.
 //!
 //! - [`plan`]  what one container's network shall be, and its undo list (pure)
-//! - [`apply`] sends a plan to the kernel, takes it back
+//! - [`apply`] sends a plan to the kernel, takes it back; [`sysctl`] the settings it needs
 //! - [`facts`] links, addresses, routes of the host, as structs
 //! - [`ports`] `-p` as typed and as decided (pure)
 //! - [`network`] one bridge network, decided once and stored; [`cidr`] address blocks

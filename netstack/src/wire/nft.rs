@@ -4,6 +4,10 @@
 //! Type numbers and comments follow what the `nft` program writes, so that
 //! `nft list ruleset` shows our table as if it had been typed.
 
+mod expression;
+
+pub(crate) use expression::Expression;
+
 use super::{
     Attributes, Malformed, Message, Requests, abi, attributes, find, read_be32, read_text,
 };
@@ -79,41 +83,6 @@ pub(crate) struct Element {
     pub(crate) key_end: Option<Vec<u8>>,
     pub(crate) data: Option<Vec<u8>>,
     pub(crate) comment: Option<String>,
-}
-
-/// One step of a rule. Registers are counted in words of four bytes from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Expression {
-    Meta {
-        key: u32,
-        to: u32,
-    },
-    Payload {
-        base: u32,
-        offset: u32,
-        bytes: u32,
-        to: u32,
-    },
-    ConntrackState,
-    ConntrackStatus,
-    DestinationType,
-    Equal(&'static [u8]),
-    NotEqual(&'static [u8]),
-    /// Register 0 keeps only these bits.
-    And(u32),
-    InSet(&'static str),
-    NotInSet(&'static str),
-    /// The key starts at register 0, and there goes the value.
-    Map(&'static str),
-    /// To the address at register 0 and the port in that register.
-    Dnat {
-        family: u8,
-        port: u32,
-    },
-    Masquerade,
-    Accept,
-    Drop,
-    Jump(&'static str),
 }
 
 /// A transaction in the making, for tables of family inet.
@@ -344,96 +313,6 @@ fn byteorder_userdata(key: &[Type]) -> [u8; 6] {
     };
     let [a, b, c, d] = order.to_ne_bytes();
     [USERDATA_KEY_BYTEORDER, 4, a, b, c, d]
-}
-
-impl Expression {
-    fn write(self, a: &mut Attributes<'_>) {
-        use abi::*;
-        let first = NFT_REG32_00;
-        match self {
-            Self::Meta { key, to } => named(a, "meta", |a| {
-                a.be32(NFTA_META_KEY, key);
-                a.be32(NFTA_META_DREG, first + to);
-            }),
-            Self::Payload { base, offset, bytes, to } => named(a, "payload", |a| {
-                a.be32(NFTA_PAYLOAD_DREG, first + to);
-                a.be32(NFTA_PAYLOAD_BASE, base);
-                a.be32(NFTA_PAYLOAD_OFFSET, offset);
-                a.be32(NFTA_PAYLOAD_LEN, bytes);
-            }),
-            Self::ConntrackState => conntrack(a, NFT_CT_STATE),
-            Self::ConntrackStatus => conntrack(a, NFT_CT_STATUS),
-            Self::DestinationType => named(a, "fib", |a| {
-                a.be32(NFTA_FIB_DREG, first);
-                a.be32(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
-                a.be32(NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR);
-            }),
-            Self::Equal(value) => compare(a, NFT_CMP_EQ, value),
-            Self::NotEqual(value) => compare(a, NFT_CMP_NEQ, value),
-            Self::And(bits) => named(a, "bitwise", |a| {
-                a.be32(NFTA_BITWISE_SREG, first);
-                a.be32(NFTA_BITWISE_DREG, first);
-                a.be32(NFTA_BITWISE_LEN, 4);
-                a.nest(NFTA_BITWISE_MASK, |a| a.put(NFTA_DATA_VALUE, &bits.to_ne_bytes()));
-                a.nest(NFTA_BITWISE_XOR, |a| a.put(NFTA_DATA_VALUE, &[0; 4]));
-            }),
-            Self::InSet(set) => lookup(a, set, |_| {}),
-            Self::NotInSet(set) => lookup(a, set, |a| a.be32(NFTA_LOOKUP_FLAGS, NFT_LOOKUP_F_INV)),
-            Self::Map(map) => lookup(a, map, |a| a.be32(NFTA_LOOKUP_DREG, first)),
-            Self::Dnat { family, port } => named(a, "nat", |a| {
-                a.be32(NFTA_NAT_TYPE, NFT_NAT_DNAT);
-                a.be32(NFTA_NAT_FAMILY, u32::from(family));
-                a.be32(NFTA_NAT_REG_ADDR_MIN, first);
-                a.be32(NFTA_NAT_REG_PROTO_MIN, first + port);
-            }),
-            Self::Masquerade => named(a, "masq", |_| {}),
-            Self::Accept => verdict(a, NF_ACCEPT, None),
-            Self::Drop => verdict(a, NF_DROP, None),
-            Self::Jump(chain) => verdict(a, NFT_JUMP, Some(chain)),
-        }
-    }
-}
-
-fn named(a: &mut Attributes<'_>, name: &str, body: impl FnOnce(&mut Attributes<'_>)) {
-    a.text(abi::NFTA_EXPR_NAME, name);
-    a.nest(abi::NFTA_EXPR_DATA, body);
-}
-
-fn conntrack(a: &mut Attributes<'_>, key: u32) {
-    named(a, "ct", |a| {
-        a.be32(abi::NFTA_CT_KEY, key);
-        a.be32(abi::NFTA_CT_DREG, abi::NFT_REG32_00);
-    });
-}
-
-fn compare(a: &mut Attributes<'_>, operator: u32, value: &[u8]) {
-    named(a, "cmp", |a| {
-        a.be32(abi::NFTA_CMP_SREG, abi::NFT_REG32_00);
-        a.be32(abi::NFTA_CMP_OP, operator);
-        a.nest(abi::NFTA_CMP_DATA, |a| a.put(abi::NFTA_DATA_VALUE, value));
-    });
-}
-
-fn lookup(a: &mut Attributes<'_>, set: &str, more: impl FnOnce(&mut Attributes<'_>)) {
-    named(a, "lookup", |a| {
-        a.text(abi::NFTA_LOOKUP_SET, set);
-        a.be32(abi::NFTA_LOOKUP_SREG, abi::NFT_REG32_00);
-        more(a);
-    });
-}
-
-fn verdict(a: &mut Attributes<'_>, code: u32, chain: Option<&str>) {
-    named(a, "immediate", |a| {
-        a.be32(abi::NFTA_IMMEDIATE_DREG, abi::NFT_REG_VERDICT);
-        a.nest(abi::NFTA_IMMEDIATE_DATA, |a| {
-            a.nest(abi::NFTA_DATA_VERDICT, |a| {
-                a.be32(abi::NFTA_VERDICT_CODE, code);
-                if let Some(chain) = chain {
-                    a.text(abi::NFTA_VERDICT_CHAIN, chain);
-                }
-            });
-        });
-    });
 }
 
 /// A chain as the kernel lists it.

@@ -1,0 +1,335 @@
+//! The constant part of the table: sets and maps, chains and their rules, and the
+//! mark that says they are these.
+
+use crate::wire::abi::*;
+use crate::wire::nft::{Batch, Expression, Hook, Set, Type};
+
+/// Names of our bridges.
+pub(super) const BRIDGES: Set =
+    Set { name: "bridges", key: &[Type::Interface], data: &[], interval: false };
+/// From bridge, to bridge: what may talk directly. A bridge with itself, so far.
+pub(super) const TALK: Set =
+    Set { name: "talk", key: &[Type::Interface, Type::Interface], data: &[], interval: false };
+/// Subnet and its bridge: a published port reached from inside the same bridge.
+/// (A bridged packet has no input interface in postrouting, so its source tells.)
+pub(super) const HAIRPIN4: Set =
+    Set { name: "hairpin4", key: &[Type::Ipv4, Type::Interface], data: &[], interval: true };
+pub(super) const HAIRPIN6: Set =
+    Set { name: "hairpin6", key: &[Type::Ipv6, Type::Interface], data: &[], interval: true };
+/// Ports published on every address of the host.
+pub(super) const ANY4: Set = Set {
+    name: "any4",
+    key: &[Type::Protocol, Type::Port],
+    data: &[Type::Ipv4, Type::Port],
+    interval: false,
+};
+pub(super) const ANY6: Set = Set {
+    name: "any6",
+    key: &[Type::Protocol, Type::Port],
+    data: &[Type::Ipv6, Type::Port],
+    interval: false,
+};
+/// Ports published on one address.
+pub(super) const ADDR4: Set = Set {
+    name: "addr4",
+    key: &[Type::Ipv4, Type::Protocol, Type::Port],
+    data: &[Type::Ipv4, Type::Port],
+    interval: false,
+};
+pub(super) const ADDR6: Set = Set {
+    name: "addr6",
+    key: &[Type::Ipv6, Type::Protocol, Type::Port],
+    data: &[Type::Ipv6, Type::Port],
+    interval: false,
+};
+const SETS: [Set; 8] = [BRIDGES, TALK, HAIRPIN4, HAIRPIN6, ANY4, ANY6, ADDR4, ADDR6];
+
+/// A chain with its rules: expressions and the comment that `nft` shows.
+struct Chain {
+    name: &'static str,
+    hook: Option<Hook>,
+    rules: &'static [(&'static [Expression], &'static str)],
+}
+
+/// `lo`, as 16 bytes of an interface name.
+const LO: Expression = Expression::NotEqual(b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+const IIFNAME: Expression = Expression::Meta { key: NFT_META_IIFNAME, to: 0 };
+const OIFNAME: Expression = Expression::Meta { key: NFT_META_OIFNAME, to: 0 };
+const FAMILY: Expression = Expression::Meta { key: NFT_META_NFPROTO, to: 0 };
+const IS_IPV4: Expression = Expression::Equal(&[NFPROTO_IPV4]);
+const IS_IPV6: Expression = Expression::Equal(&[NFPROTO_IPV6]);
+const IS_LOOPBACK: Expression = Expression::Equal(&[127]);
+const IS_LOCAL: Expression = Expression::Equal(&RTN_LOCAL.to_ne_bytes());
+const NOT_ZERO: Expression = Expression::NotEqual(&[0; 4]);
+const TO_PUBLISHED: (&[Expression], &str) = (
+    &[Expression::DestinationType, IS_LOCAL, Expression::Jump("published")],
+    "only what is addressed to this host",
+);
+
+const fn network_header(offset: u32, bytes: u32, to: u32) -> Expression {
+    Expression::Payload { base: NFT_PAYLOAD_NETWORK_HEADER, offset, bytes, to }
+}
+
+const fn l4proto(to: u32) -> Expression {
+    Expression::Meta { key: NFT_META_L4PROTO, to }
+}
+
+/// The destination port, at the same place for tcp, udp and sctp.
+const fn destination_port(to: u32) -> Expression {
+    Expression::Payload { base: NFT_PAYLOAD_TRANSPORT_HEADER, offset: 2, bytes: 2, to }
+}
+
+const CHAINS: [Chain; 6] = [
+    Chain {
+        name: "fence",
+        // raw: before connection tracking and every NAT
+        hook: Some(Hook { kind: "filter", number: NF_INET_PRE_ROUTING, priority: -300 }),
+        rules: &[
+            (
+                &[
+                    IIFNAME,
+                    LO,
+                    FAMILY,
+                    IS_IPV4,
+                    network_header(16, 1, 0),
+                    IS_LOOPBACK,
+                    Expression::Drop,
+                ],
+                "loopback is never on a wire, CVE-2020-8558",
+            ),
+            (
+                &[
+                    IIFNAME,
+                    LO,
+                    FAMILY,
+                    IS_IPV4,
+                    network_header(12, 1, 0),
+                    IS_LOOPBACK,
+                    Expression::Drop,
+                ],
+                "",
+            ),
+        ],
+    },
+    Chain {
+        name: "prerouting",
+        hook: Some(Hook { kind: "nat", number: NF_INET_PRE_ROUTING, priority: -100 }),
+        rules: &[TO_PUBLISHED],
+    },
+    Chain {
+        name: "output",
+        hook: Some(Hook { kind: "nat", number: NF_INET_LOCAL_OUT, priority: -100 }),
+        rules: &[TO_PUBLISHED],
+    },
+    Chain {
+        name: "published",
+        hook: None,
+        rules: &[
+            (
+                &[
+                    FAMILY,
+                    IS_IPV4,
+                    network_header(16, 4, 0),
+                    l4proto(1),
+                    destination_port(2),
+                    Expression::Map(ADDR4.name),
+                    Expression::Dnat { family: NFPROTO_IPV4, port: 1 },
+                ],
+                "",
+            ),
+            (
+                &[
+                    FAMILY,
+                    IS_IPV4,
+                    l4proto(0),
+                    destination_port(1),
+                    Expression::Map(ANY4.name),
+                    Expression::Dnat { family: NFPROTO_IPV4, port: 1 },
+                ],
+                "",
+            ),
+            (
+                &[
+                    FAMILY,
+                    IS_IPV6,
+                    network_header(24, 16, 0),
+                    l4proto(4),
+                    destination_port(5),
+                    Expression::Map(ADDR6.name),
+                    Expression::Dnat { family: NFPROTO_IPV6, port: 4 },
+                ],
+                "",
+            ),
+            (
+                &[
+                    FAMILY,
+                    IS_IPV6,
+                    l4proto(0),
+                    destination_port(1),
+                    Expression::Map(ANY6.name),
+                    Expression::Dnat { family: NFPROTO_IPV6, port: 4 },
+                ],
+                "",
+            ),
+        ],
+    },
+    Chain {
+        name: "postrouting",
+        hook: Some(Hook { kind: "nat", number: NF_INET_POST_ROUTING, priority: 100 }),
+        rules: &[
+            (
+                &[
+                    IIFNAME,
+                    Expression::InSet(BRIDGES.name),
+                    OIFNAME,
+                    Expression::NotInSet(BRIDGES.name),
+                    Expression::Masquerade,
+                ],
+                "containers to the world",
+            ),
+            (
+                &[
+                    Expression::ConntrackStatus,
+                    Expression::And(IPS_DST_NAT),
+                    NOT_ZERO,
+                    FAMILY,
+                    IS_IPV4,
+                    network_header(12, 4, 0),
+                    Expression::Meta { key: NFT_META_OIFNAME, to: 1 },
+                    Expression::InSet(HAIRPIN4.name),
+                    Expression::Masquerade,
+                ],
+                "a published port reached from its own bridge",
+            ),
+            (
+                &[
+                    Expression::ConntrackStatus,
+                    Expression::And(IPS_DST_NAT),
+                    NOT_ZERO,
+                    FAMILY,
+                    IS_IPV6,
+                    network_header(8, 16, 0),
+                    Expression::Meta { key: NFT_META_OIFNAME, to: 4 },
+                    Expression::InSet(HAIRPIN6.name),
+                    Expression::Masquerade,
+                ],
+                "",
+            ),
+            (
+                &[
+                    OIFNAME,
+                    Expression::InSet(BRIDGES.name),
+                    FAMILY,
+                    IS_IPV4,
+                    network_header(12, 1, 0),
+                    IS_LOOPBACK,
+                    Expression::Masquerade,
+                ],
+                "a published port reached at 127.0.0.1",
+            ),
+        ],
+    },
+    Chain {
+        name: "forward",
+        hook: Some(Hook { kind: "filter", number: NF_INET_FORWARD, priority: 0 }),
+        rules: &[
+            (
+                &[
+                    Expression::ConntrackState,
+                    Expression::And(CT_STATE_ESTABLISHED_RELATED),
+                    NOT_ZERO,
+                    Expression::Accept,
+                ],
+                "",
+            ),
+            (
+                &[OIFNAME, Expression::NotInSet(BRIDGES.name), Expression::Accept],
+                "not to a container",
+            ),
+            (
+                &[
+                    Expression::ConntrackStatus,
+                    Expression::And(IPS_DST_NAT),
+                    NOT_ZERO,
+                    Expression::Accept,
+                ],
+                "published",
+            ),
+            (
+                &[
+                    IIFNAME,
+                    Expression::Meta { key: NFT_META_OIFNAME, to: 4 },
+                    Expression::InSet(TALK.name),
+                    Expression::Accept,
+                ],
+                "neighbours on one bridge",
+            ),
+            (&[Expression::Drop], "not published"),
+        ],
+    },
+];
+
+/// What marks the base as this one: a chain without rules that carries a hash of
+/// the base in its name. (A table's user data cannot be changed later, a chain is
+/// made and removed in the transaction that changes the rules.)
+pub(crate) const MARK_PREFIX: &str = "base-";
+
+/// The name of the mark chain of the base as compiled in.
+pub(crate) fn mark() -> String {
+    let mut batch = Batch::new("");
+    declare(&mut batch);
+    let requests = batch.finish();
+    let bytes = requests.bytes().unwrap_or_default();
+    let hash = bytes
+        .iter()
+        .fold(0x811c_9dc5_u32, |hash, b| (hash ^ u32::from(*b)).wrapping_mul(0x0100_0193));
+    format!("{MARK_PREFIX}{hash:08x}")
+}
+
+/// The chains of the base with the number of users (rules in it, jumps to it)
+/// that the kernel counts when the chain is whole.
+pub(crate) fn chain_uses() -> impl Iterator<Item = (&'static str, usize)> {
+    CHAINS.iter().map(|chain| {
+        let jumps = CHAINS
+            .iter()
+            .flat_map(|c| c.rules)
+            .filter(|(steps, _)| steps.contains(&Expression::Jump(chain.name)))
+            .count();
+        (chain.name, chain.rules.len() + jumps)
+    })
+}
+
+/// Declares the base: makes what is absent, writes every rule anew. Elements stay.
+pub(crate) fn declare(batch: &mut Batch<'_>) {
+    batch.table();
+    for set in &SETS {
+        batch.set(set);
+    }
+    for chain in &CHAINS {
+        batch.chain(chain.name, chain.hook);
+        batch.flush_chain(chain.name);
+    }
+    for chain in &CHAINS {
+        for (steps, comment) in chain.rules {
+            batch.rule(chain.name, steps, comment);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_is_stable_within_a_build() {
+        assert_eq!(mark(), mark());
+        assert_eq!(mark().len(), MARK_PREFIX.len() + 8);
+    }
+
+    #[test]
+    fn the_kernel_counts_rules_and_jumps() {
+        let uses: Vec<_> = chain_uses().collect();
+        assert!(uses.contains(&("published", 6)), "{uses:?}");
+        assert!(uses.contains(&("forward", 5)), "{uses:?}");
+    }
+}
