@@ -3,9 +3,9 @@
 
 use std::ffi::c_void;
 
-/// Returns free heap pages to the kernel (malloc_trim(3)) and lets go of the
-/// program's own clean pages: those still needed come back from the page cache,
-/// a few at a time.
+/// Returns free heap pages to the kernel (malloc_trim(3)), drops the stack that
+/// deeper calls have left behind, and lets go of the program's own clean pages:
+/// those still needed come back from the page cache, a few at a time.
 pub fn shrink() {
     // SAFETY: malloc_trim only walks glibc's own arenas under its own locks; it
     // takes no pointer from us. 0 asks it to keep no slack at the top.
@@ -18,6 +18,26 @@ pub fn shrink() {
         // (madvise(2)). Nothing that only memory holds is in these ranges.
         unsafe { libc::madvise(start as *mut c_void, length, libc::MADV_DONTNEED) };
     }
+    let here = 0u8;
+    if let Some((start, length)) = unused_stack(&maps, &raw const here as usize) {
+        // SAFETY: the range ends two pages below a variable of this frame, so it
+        // holds neither this frame, its callers, madvise's own frame nor the red
+        // zone; nothing lives below the stack pointer, and fresh pages appear
+        // when the stack grows there again.
+        unsafe { libc::madvise(start as *mut c_void, length, libc::MADV_DONTNEED) };
+    }
+}
+
+/// The range (address, bytes) of the stack below the frame that holds `here`,
+/// two pages away from it.
+fn unused_stack(maps: &str, here: usize) -> Option<(usize, usize)> {
+    const PAGE: usize = 4096;
+    let line = maps.lines().find(|line| line.ends_with("[stack]"))?;
+    let (start, _) = line.split_once('-')?;
+    let start = usize::from_str_radix(start, 16).ok()?;
+    let end = (here & !(PAGE - 1)).checked_sub(2 * PAGE)?;
+    let length = end.checked_sub(start).filter(|length| *length > 0)?;
+    Some((start, length))
 }
 
 /// The ranges (address, bytes) of the program's text and of the constants mapped
@@ -28,8 +48,7 @@ fn program_text(maps: &str) -> Vec<(usize, usize)> {
     let mut program = None;
     for line in maps.lines() {
         let mut fields = line.split_ascii_whitespace();
-        let (Some(range), Some(rights), Some(file)) =
-            (fields.next(), fields.next(), fields.nth(3))
+        let (Some(range), Some(rights), Some(file)) = (fields.next(), fields.next(), fields.nth(3))
         else {
             continue;
         };
@@ -76,6 +95,15 @@ mod tests {
         assert_eq!(program_text(PIE), [(0x7f0000000000, 0x1000), (0x7f0000001000, 0x2000)]);
         assert!(program_text("").is_empty());
         assert!(program_text("7f00-7f01 rw-p 0 0:0 0 [stack]\n").is_empty());
+    }
+
+    #[test]
+    fn only_the_stack_below_the_caller_is_dropped() {
+        let maps = "7ffc00000000-7ffc00021000 rw-p 00000000 00:00 0 [stack]\n";
+        assert_eq!(unused_stack(maps, 0x7ffc0001f123), Some((0x7ffc00000000, 0x1d000)));
+        // A thread's stack is elsewhere.
+        assert_eq!(unused_stack(maps, 0x7f0000001000), None);
+        assert_eq!(unused_stack("", 0x7ffc0001f123), None);
     }
 
     #[test]
