@@ -16,7 +16,6 @@ use std::os::unix::net::UnixStream;
 
 use rcnt_base::files::Lock;
 use rcnt_base::report::{self, StartError};
-use rcnt_base::sys::memory;
 use rcnt_netstack::plan::NetworkPlan;
 use rcnt_runtime::cgroup;
 use rcnt_runtime::plan::ContainerPlan;
@@ -91,7 +90,6 @@ pub fn supervise(launch: Launch, client: UnixStream) -> i32 {
     let ending = keep(launch, &running);
     clients.send(&Reply::Started);
     start::let_go_of_stderr();
-    memory::shrink();
     let group = ending.journal.cgroup.clone();
     let exit_code = serve::until_exit(running, &mut clients, &ending.container);
     let oom_killed =

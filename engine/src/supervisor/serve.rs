@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use rcnt_base::sys::memory;
 use rcnt_base::sys::signals::SignalFd;
 use rcnt_runtime::spawn::Init;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,6 +15,9 @@ use super::streams::Streams;
 use crate::container::Container;
 use crate::session::frame::{Reply, Request};
 use crate::session::reap;
+
+/// How long nothing must happen before memory is given back.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// A started container.
 #[derive(Debug)]
@@ -46,9 +50,21 @@ pub(super) fn until_exit(
 ) -> i32 {
     let mut buffer = [0u8; 8 << 10];
     let mut kill_at: Option<Instant> = None;
+    // Started just now: the memory that took is given back when it is quiet.
+    let mut grown = true;
     loop {
-        let Ready { streams, clients: ready, signal, exited } =
-            wait(&running, clients, kill_at.map(|t| t.saturating_duration_since(Instant::now())));
+        let patience = match kill_at {
+            Some(at) => Some(at.saturating_duration_since(Instant::now())),
+            None => grown.then_some(QUIET),
+        };
+        let Ready { any, streams, clients: ready, signal, exited } =
+            wait(&running, clients, patience);
+        if !any && kill_at.is_none() {
+            memory::shrink();
+            grown = false;
+            continue;
+        }
+        grown = true;
         if streams {
             running.streams.flush_input();
             if clients.keep_up() {
@@ -66,7 +82,9 @@ pub(super) fn until_exit(
             running.signal(9);
             kill_at = None;
         }
-        if exited && let Ok(Some(code)) = reap(running.init.pidfd()) {
+        // A child that cannot be waited for is not there any more.
+        let code = exited.then(|| reap(running.init.pidfd()).unwrap_or(Some(255))).flatten();
+        if let Some(code) = code {
             let Running { streams, log, .. } = &mut running;
             while streams.read(&mut buffer, |stream, bytes| give(log, clients, stream, bytes)) {}
             log.finish();
@@ -76,6 +94,7 @@ pub(super) fn until_exit(
 }
 
 struct Ready {
+    any: bool,
     streams: bool,
     clients: Vec<PollFlags>,
     signal: bool,
@@ -101,6 +120,7 @@ fn wait(running: &Running, clients: &Clients, limit: Option<Duration>) -> Ready 
         happened.get(range).unwrap_or_default().iter().any(|f| !f.is_empty())
     };
     Ready {
+        any: any(0..happened.len()),
         exited: any(0..1),
         signal: any(1..2),
         streams: any(2..first_client),
