@@ -86,13 +86,17 @@ fn a_command_line_killed_in_the_foreground_leaves_a_container_that_can_be_manage
 
 #[test]
 fn run_killed_at_any_time_leaks_nothing() {
-    let world = World::with_servers();
+    let mut sweep = Sweep::default();
     for n in 0..40 {
-        let run = world.start("run -d --name cc -p 8080:80 web");
-        std::thread::sleep(Duration::from_micros(n * 1500));
-        drop(run);
-        recovers(&world, &format!("run killed after {} µs", n * 1500));
+        sweep.case(&format!("run killed after {} µs", n * 1500), |world| {
+            let run = world.start(RUN);
+            std::thread::sleep(Duration::from_micros(n * 1500));
+            drop(run);
+            recovers(world);
+            -1
+        });
     }
+    sweep.end();
 }
 
 /// Calls whose first, second… occurrence the process does not survive: those
@@ -105,83 +109,108 @@ const RUN: &str = "run -d --name cc -p 8080:80 web";
 
 #[test]
 fn run_killed_at_every_change_it_makes_leaks_nothing() {
-    let world = World::with_servers();
+    let mut sweep = Sweep::default();
     // -f also kills the supervisor and init at theirs. Until the whole run gets through.
     for nth in 1..400 {
-        let output = world.injected(&format!("{CHANGES}:signal=KILL:when={nth}"), RUN);
-        recovers(&world, &format!("run killed at change {nth} ({})", output.code));
-        if output.code == 0 {
-            return;
+        let code = sweep.case(&format!("run killed at change {nth}"), |world| {
+            let code = world.injected(&format!("{CHANGES}:signal=KILL:when={nth}"), RUN).code;
+            recovers(world);
+            code
+        });
+        if code == 0 {
+            break;
         }
     }
-    panic!("run never got through");
+    sweep.end();
 }
 
 #[test]
 fn rm_killed_at_every_change_it_makes_leaks_nothing() {
-    let world = World::with_servers();
+    let mut sweep = Sweep::default();
     for nth in 1..200 {
-        world.ok("run -d --name cc -p 8080:80 web");
-        let output = world.injected(&format!("{CHANGES},rmdir:signal=KILL:when={nth}"), "rm -f cc");
-        recovers(&world, &format!("rm killed at change {nth} ({})", output.code));
-        if output.code == 0 {
-            return;
+        let code = sweep.case(&format!("rm killed at change {nth}"), |world| {
+            world.ok(RUN);
+            let inject = format!("{CHANGES},rmdir:signal=KILL:when={nth}");
+            let code = world.injected(&inject, "rm -f cc").code;
+            recovers(world);
+            code
+        });
+        if code == 0 {
+            break;
         }
     }
-    panic!("rm never got through");
-}
-
-/// After whatever happened, the next commands work and nothing is left.
-#[track_caller]
-fn recovers(world: &World, what: &str) {
-    let listed = world.rcnt("ps -a");
-    assert!(listed.code == 0, "{what}: ps fails\n{listed}");
-    let removed = world.rcnt("rm -f cc");
-    let gone = removed.code == 0 || removed.stderr.to_lowercase().contains("no such container");
-    assert!(gone, "{what}: rm fails\n{removed}");
-    // The same name, port and address must be there for the next one.
-    let again = world.rcnt("run -d --name cc -p 8080:80 web");
-    assert!(again.code == 0, "{what}: the next run fails\n{again}");
-    let removed = world.rcnt("rm -f cc");
-    assert!(removed.code == 0, "{what}: rm of the next one fails\n{removed}");
-    let check = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.nothing_is_left()));
-    if let Err(cause) = check {
-        let text = cause.downcast_ref::<String>().cloned().unwrap_or_default();
-        panic!("{what}: {text}");
-    }
+    sweep.end();
 }
 
 #[test]
 fn a_start_that_fails_at_any_system_call_is_undone() {
-    let world = World::with_servers();
+    let mut sweep = Sweep::default();
     // The nth occurrence of each call fails as on a machine out of memory.
-    for call in [
-        "clone3",
-        "mount",
-        "move_mount",
-        "fsmount",
-        "open_tree",
-        "mount_setattr",
-        "pivot_root",
-        "sendto",
-        "sendmsg",
-        "mkdirat",
-        "renameat2",
-        "rename",
-        "setns",
-        "seccomp",
-        "execve",
-    ] {
+    for call in FALLIBLE.split(',') {
         for nth in 1..=6 {
-            let output = world.injected(&format!("{call}:error=ENOMEM:when={nth}"), RUN);
-            let lines = output.stderr.lines().count();
-            assert!(
-                output.code == 0 || (1..=2).contains(&lines),
-                "{call} #{nth}: one clear line\n{output}"
-            );
-            recovers(&world, &format!("{call} #{nth} failed (exit code {})", output.code));
+            let code = sweep.case(&format!("{call} #{nth} failed"), |world| {
+                let output = world.injected(&format!("{call}:error=ENOMEM:when={nth}"), RUN);
+                let lines = output.stderr.lines().count();
+                let clear = output.code == 0 || (1..=2).contains(&lines);
+                assert!(clear, "one clear line\n{output}");
+                recovers(world);
+                output.code
+            });
+            if code == 0 {
+                break;
+            }
         }
     }
+    sweep.end();
+}
+
+/// What may fail on the way to a running container.
+const FALLIBLE: &str = "clone3,mount,move_mount,fsmount,open_tree,mount_setattr,pivot_root,sendto,\
+    sendmsg,mkdirat,mkdir,renameat2,rename,setns,seccomp,execve,socket,bind,pipe2,fork,clone";
+
+/// Many cases in one world; one that fails is noted, and the next gets a new world.
+#[derive(Default)]
+struct Sweep {
+    world: Option<World>,
+    failures: Vec<String>,
+}
+
+impl Sweep {
+    /// Runs a case and returns its exit code, -1 if it failed.
+    fn case(&mut self, what: &str, case: impl FnOnce(&World) -> i32) -> i32 {
+        if self.failures.len() == 8 {
+            return 0;
+        }
+        let world = self.world.get_or_insert_with(World::with_servers);
+        let run = std::panic::AssertUnwindSafe(|| case(world));
+        std::panic::catch_unwind(run).unwrap_or_else(|cause| {
+            let text = cause.downcast_ref::<String>().cloned().unwrap_or_default();
+            self.failures.push(format!("{what}: {text}"));
+            self.world.take().map(World::abandon);
+            -1
+        })
+    }
+
+    #[track_caller]
+    fn end(self) {
+        let count = self.failures.len();
+        assert!(count == 0, "{count} cases failed:\n{}", self.failures.join("\n"));
+    }
+}
+
+/// After whatever happened, the next commands work and nothing is left.
+#[track_caller]
+fn recovers(world: &World) {
+    let listed = world.rcnt("ps -a");
+    assert!(listed.code == 0, "ps fails\n{listed}");
+    let removed = world.rcnt("rm -f cc");
+    assert!(removed.code == 0, "rm fails\n{removed}");
+    // The same name, port and address must be there for the next one.
+    let again = world.rcnt(RUN);
+    assert!(again.code == 0, "the next run fails\n{again}");
+    let removed = world.rcnt("rm -f cc");
+    assert!(removed.code == 0, "rm of the next one fails\n{removed}");
+    world.nothing_is_left();
 }
 
 #[test]

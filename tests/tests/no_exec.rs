@@ -7,8 +7,10 @@ use rcnt_tests::World;
 /// Programs executed under `strace -f`, in order, without rcnt itself.
 #[track_caller]
 fn executed(world: &World, args: &str) -> Vec<String> {
+    // -D: the tracer, not rcnt, stays behind with the supervisor.
     let line = format!(
-        "strace -f -qq -e trace=execve,execveat -e signal=none -o /srv/tmp/trace rcnt {args}"
+        "exec strace -D -f -qq -e trace=execve,execveat -e signal=none -o /srv/tmp/trace \
+         rcnt {args} </dev/null >/dev/null 2>/srv/tmp/err"
     );
     world.sh(&line).success();
     let trace = world.read("/srv/tmp/trace");

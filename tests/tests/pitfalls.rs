@@ -106,7 +106,8 @@ fn cve_2021_30465_a_volume_below_a_symlink_of_the_image_stays_inside() {
 fn cve_2024_21626_no_descriptor_of_the_host_is_open_inside() {
     let world = World::new();
     for n in 3..12 {
-        world.rcnt(format!("run --rm --net=none -w /proc/self/fd/{n} busybox pwd")).exits(125);
+        let output = world.rcnt(format!("run --rm --net=none -w /proc/self/fd/{n} busybox pwd"));
+        assert!([125, 126, 127].contains(&output.code), "{output}");
     }
     let list = "ls /proc/self/fd | tr '\\n' ' '";
     // 3 is ls's own directory.
