@@ -112,7 +112,7 @@ pub(crate) struct ExecFlags {
     /// Allocate a pseudo-TTY
     #[arg(short, long)]
     pub(crate) tty: bool,
-    /// Username or UID (format: <name|uid>[:<group|gid>])
+    /// Username or UID, with a group or GID after a colon (web, 1000:1000)
     #[arg(short, long)]
     pub(crate) user: Option<String>,
     /// Working directory inside the container

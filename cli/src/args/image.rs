@@ -55,7 +55,7 @@ pub(crate) struct LoadFlags {
 /// `pull`.
 #[derive(Args, Debug, Clone, PartialEq)]
 pub(crate) struct PullFlags {
-    /// Pull the image of this platform (os[/arch[/variant]])
+    /// Pull the image of this platform (linux/arm64, linux/arm/v7)
     #[arg(long)]
     pub(crate) platform: Option<String>,
     /// Suppress verbose output
@@ -75,7 +75,7 @@ pub(crate) struct ImportFlags {
     /// Set commit message for imported image
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) message: Option<String>,
-    /// The platform of the image (os[/arch[/variant]])
+    /// The platform of the image (linux/arm64, linux/arm/v7)
     #[arg(long)]
     pub(crate) platform: Option<String>,
     /// The tarball, or - for STDIN

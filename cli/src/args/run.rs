@@ -61,7 +61,7 @@ pub(crate) struct RunFlags {
     /// Read in a file of environment variables
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
-    /// Expose a port or a range of ports (PORT[-PORT][/PROTO])
+    /// Expose a port or a range of ports (80, 8000-8010/udp)
     #[arg(long, value_name = "PORT")]
     expose: Vec<String>,
     /// Add additional groups to join
@@ -109,13 +109,13 @@ pub(crate) struct RunFlags {
     /// Tune container pids limit (set -1 for unlimited)
     #[arg(long, value_name = "INT")]
     pids_limit: Option<i64>,
-    /// Use the image of this platform (os[/arch[/variant]])
+    /// Use the image of this platform (linux/arm64, linux/arm/v7)
     #[arg(long)]
     platform: Option<String>,
     /// Give extended privileges to this container
     #[arg(long)]
     privileged: bool,
-    /// Publish a container's port(s) to the host ([[IP:]HOSTPORT:]PORT[/PROTO])
+    /// Publish a container's port(s) to the host (8080:80, 127.0.0.1:53:53/udp, 8000-8010)
     #[arg(short, long, value_name = "PORT")]
     publish: Vec<String>,
     /// Publish all exposed ports to random ports
@@ -152,19 +152,19 @@ pub(crate) struct RunFlags {
     /// Sysctl options
     #[arg(long, value_name = "KEY=VALUE")]
     sysctl: Vec<String>,
-    /// Mount a tmpfs directory (PATH[:OPTIONS])
+    /// Mount a tmpfs directory (/run, /run:size=64m,mode=755)
     #[arg(long, value_name = "PATH")]
     tmpfs: Vec<String>,
     /// Allocate a pseudo-TTY
     #[arg(short, long)]
     tty: bool,
-    /// Ulimit options (NAME=SOFT[:HARD])
+    /// Ulimit options (nofile=1024:2048)
     #[arg(long, value_name = "LIMIT")]
     ulimit: Vec<String>,
-    /// Username or UID (format: <name|uid>[:<group|gid>])
+    /// Username or UID, with a group or GID after a colon (web, 1000:1000)
     #[arg(short, long)]
     user: Option<String>,
-    /// Bind mount a directory or volume ([SOURCE:]PATH[:OPTIONS])
+    /// Bind mount a directory or volume (SOURCE:PATH, SOURCE:PATH:ro, PATH)
     #[arg(short, long, value_name = "VOLUME")]
     volume: Vec<String>,
     /// Working directory inside the container

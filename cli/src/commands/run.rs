@@ -96,6 +96,7 @@ fn make(
         )));
     }
     let engine = super::open(global).map_err(|failure| failure.code(125))?;
+    warn(args);
     let watch = progress::on_stderr(options.quiet);
     let container = engine.create(args, &pull, &watch).map_err(Failure::starting)?;
     watch.release();
@@ -111,6 +112,15 @@ fn make(
         )));
     }
     Ok((engine, container))
+}
+
+/// What is asked for and will not be, in docker's words.
+fn warn(args: &RunArgs) {
+    if args.network.as_deref() == Some("host") && (!args.publish.is_empty() || args.publish_all) {
+        let text = "WARNING: Published ports are discarded when using host network mode\n";
+        // Nothing sensible can be done when stderr is gone.
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
 }
 
 fn write_id(file: &Path, container: &Container) -> io::Result<()> {
