@@ -3,7 +3,7 @@
 //! - [`keys`]   the sequence that detaches
 //! - [`raw`]    raw mode, undone at every way out
 //! - [`outlet`] bytes to stdout and stderr, however slowly they are taken
-//! - [`attach`] the loop between terminal, signals and [`Streams`]
+//! - [`attach`] the loop between terminal, signals and container
 //!
 //! One thread, one poll loop: the engine forks from this process.
 
