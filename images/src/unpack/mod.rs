@@ -4,7 +4,7 @@
 //!
 //! - [`decode`] compression by magic, diff id, expansion bound
 //! - [`tar`], [`header`], [`pax`], [`sparse`] the stream as entries (pure)
-//! - [`tree`] entries as files, contained below one directory
+//! - [`tree`], [`file`] entries as files, contained below one directory
 //!
 //! Bounds: expansion at most 1100-fold beyond the first 64 MiB; file data at
 //! most what the disk has free less a twentieth; extended headers 1 MiB; sparse
@@ -13,6 +13,7 @@
 pub(crate) mod chunks;
 mod decode;
 mod error;
+mod file;
 mod header;
 mod later;
 pub(crate) mod path;
@@ -32,8 +33,9 @@ use rcnt_base::ids::Digest;
 use chunks::ChunkReader;
 pub(crate) use decode::{Compression, Expansion, open as open_decoded};
 pub use error::UnpackError;
+use file::File;
 use tar::{Entry, Kind, TarReader};
-use tree::{File, Tree};
+use tree::Tree;
 
 /// What was unpacked.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -192,13 +192,30 @@ mod tests {
 
     #[test]
     fn malformed_records_are_refused() {
-        let broken = [&b"12 path=a/b "[..], b"99 path=a/b\n", b"3 p\n", b"0 path=a\n", b"x path=a\n",
-            b"18446744073709551616 path=a\n", b"-9 path=a\n"];
+        let broken = [
+            &b"12 path=a/b "[..],
+            b"99 path=a/b\n",
+            b"3 p\n",
+            b"0 path=a\n",
+            b"x path=a\n",
+            b"18446744073709551616 path=a\n",
+            b"-9 path=a\n",
+        ];
         for bad in broken {
             assert_eq!(Pax::parse(bad), None, "{:?}", String::from_utf8_lossy(bad));
         }
-        let wrong: [&[u8]; 10] = [b"size=-1", b"size=+12", b"size=0x1", b"size=99999999999999999999999",
-            b"path=a\0b", b"mtime=1.x", b"GNU.sparse.map=0,1,2,3,4", b"GNU.sparse.major=2", b"=x", b"nokey"];
+        let wrong: [&[u8]; 10] = [
+            b"size=-1",
+            b"size=+12",
+            b"size=0x1",
+            b"size=99999999999999999999999",
+            b"path=a\0b",
+            b"mtime=1.x",
+            b"GNU.sparse.map=0,1,2,3,4",
+            b"GNU.sparse.major=2",
+            b"=x",
+            b"nokey",
+        ];
         for bad in wrong {
             assert_eq!(Pax::parse(&line(bad)), None, "{:?}", String::from_utf8_lossy(bad));
         }

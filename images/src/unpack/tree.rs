@@ -12,16 +12,16 @@ use std::path::Path;
 use std::rc::Rc;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid,
-    XattrFlags, chownat, fchmod, fchown, fsetxattr, ftruncate, futimens, linkat, lsetxattr,
-    mkdirat, mknodat, openat, openat2, statat, symlinkat, unlinkat, utimensat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, XattrFlags, chownat,
+    fchmod, fchown, fsetxattr, futimens, linkat, lsetxattr, mkdirat, mknodat, openat, openat2,
+    statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
 use super::error::{UnpackError, printable};
+use super::file::{File, ignoring_unsupported, set_xattr, timestamps};
 use super::later::{DirectoryMeta, Later};
 use super::path::LayerPath;
-use super::pax::Time;
 use super::tar::{Entry, Kind};
 use crate::overlay::{OPAQUE_XATTR, Whiteout, may_carry, whiteout};
 use crate::store::trees;
@@ -245,7 +245,7 @@ impl Tree {
         let mode = Mode::from_raw_mode(if plain { entry.mode } else { 0o600 });
         let parent = Rc::clone(&place.parent);
         let (fd, _) = self.replacing(place, || openat(&parent, place.name, flags, mode))?;
-        Ok(File { fd, mode_set: plain, name: printable(place.full.bytes()) })
+        Ok(File::new(fd, plain, printable(place.full.bytes())))
     }
 
     fn directory(&mut self, place: &Place<'_>, entry: &Entry) -> Result<(), UnpackError> {
@@ -395,56 +395,6 @@ impl Tree {
     }
 }
 
-/// A file that has been made and is waiting for its data.
-pub(crate) struct File {
-    fd: OwnedFd,
-    mode_set: bool,
-    name: String,
-}
-
-impl File {
-    fn error(&self, action: &'static str) -> impl Fn(Errno) -> UnpackError {
-        let name = self.name.clone();
-        move |e| UnpackError::Write { action, name: name.clone(), source: e.into() }
-    }
-
-    /// Writes all of `bytes` at `offset`.
-    pub(crate) fn write(&self, mut bytes: &[u8], mut offset: u64) -> Result<(), UnpackError> {
-        while !bytes.is_empty() {
-            match rustix::io::pwrite(&self.fd, bytes, offset) {
-                Ok(0) => return Err(self.error("write")(Errno::NOSPC)),
-                Ok(n) => {
-                    bytes = bytes.get(n..).unwrap_or_default();
-                    offset += n as u64;
-                }
-                Err(Errno::INTR) => {}
-                Err(e) => return Err(self.error("write")(e)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes a sparse file's end, which may be a hole.
-    pub(crate) fn set_size(&self, size: u64) -> Result<(), UnpackError> {
-        ftruncate(&self.fd, size).map_err(self.error("write"))
-    }
-
-    /// Owner first: it clears set-id bits and capabilities. Time last.
-    pub(crate) fn finish(self, entry: &Entry) -> Result<(), UnpackError> {
-        if (entry.uid, entry.gid) != (0, 0) {
-            let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-            fchown(&self.fd, Some(uid), Some(gid)).map_err(self.error("set owner of"))?;
-        }
-        if !self.mode_set {
-            fchmod(&self.fd, Mode::from_raw_mode(entry.mode)).map_err(self.error("set mode of"))?;
-        }
-        for (name, value) in entry.xattrs.iter().filter(|(name, _)| may_carry(name)) {
-            set_xattr(&self.fd, name, value).map_err(self.error("set attribute of"))?;
-        }
-        futimens(&self.fd, &timestamps(entry.mtime)).map_err(self.error("set time of"))
-    }
-}
-
 fn open_below(root: &OwnedFd, path: &[u8]) -> rustix::io::Result<OwnedFd> {
     let path = if path.is_empty() { b"." } else { path };
     let path = std::ffi::OsStr::from_bytes(path);
@@ -462,26 +412,8 @@ fn set_opaque(dir: &OwnedFd) -> rustix::io::Result<()> {
     fsetxattr(dir, OPAQUE_XATTR, b"y", XattrFlags::empty())
 }
 
-fn set_xattr(file: &OwnedFd, name: &[u8], value: &[u8]) -> rustix::io::Result<()> {
-    ignoring_unsupported(fsetxattr(file, name, value, XattrFlags::empty()))
-}
-
-/// A file system without such attributes still makes a usable layer; docker
-/// carries on too.
-fn ignoring_unsupported(result: rustix::io::Result<()>) -> rustix::io::Result<()> {
-    match result {
-        Err(Errno::NOTSUP) => Ok(()),
-        done => done,
-    }
-}
-
 fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
-}
-
-fn timestamps(time: Time) -> Timestamps {
-    let spec = Timespec { tv_sec: time.seconds, tv_nsec: i64::from(time.nanoseconds) };
-    Timestamps { last_access: spec, last_modification: spec }
 }
 
 /// This process's umask; when it cannot be read, one that trusts no mode.
