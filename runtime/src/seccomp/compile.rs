@@ -49,29 +49,74 @@ enum Outcome {
 /// A range of numbers, up to the start of the next one.
 type Range = (u32, Outcome);
 
+/// A place in the program, counted from its end: how many instructions there
+/// were when the one at this place had been pushed.
+type Place = usize;
+
 /// A program under construction, last instruction first.
 #[derive(Default)]
-struct Backwards(Vec<SockFilter>);
+struct Backwards {
+    code: Vec<SockFilter>,
+    /// The latest return of each action, to be jumped to while it is near.
+    returns: Vec<(u32, Place)>,
+}
 
 impl Backwards {
-    fn len(&self) -> usize {
-        self.0.len()
+    fn here(&self) -> Place {
+        self.code.len()
     }
 
     fn push(&mut self, code: u16, jt: u8, jf: u8, k: u32) {
-        self.0.push(SockFilter { code, jt, jf, k });
+        self.code.push(SockFilter { code, jt, jf, k });
     }
 
-    /// A comparison that goes on when it holds not, and skips `distance`
-    /// instructions when it does. Conditional jumps reach 255.
-    fn push_branch(&mut self, code: u16, k: u32, distance: usize) {
-        match u8::try_from(distance) {
-            Ok(near) => self.push(code, near, 0, k),
-            Err(_) => {
-                self.push(JUMP, 0, 0, u32::try_from(distance).unwrap_or(u32::MAX));
-                self.push(code, 0, 1, k);
+    /// The place of a return of `action`, a new one only if none is near: what
+    /// the kernel has to translate at load time halves.
+    fn return_of(&mut self, action: Action) -> Place {
+        /// Leaves room for the comparisons that will point here.
+        const NEAR: usize = 200;
+        let (code, here) = (action.code(), self.here());
+        let known = self.returns.iter_mut().find(|(known, _)| *known == code);
+        match known {
+            Some((_, place)) if here - *place <= NEAR => *place,
+            Some((_, place)) => {
+                *place = here + 1;
+                self.push(RETURN, 0, 0, code);
+                here + 1
+            }
+            None => {
+                self.returns.push((code, here + 1));
+                self.push(RETURN, 0, 0, code);
+                here + 1
             }
         }
+    }
+
+    /// `place`, or a jump to it when a conditional jump, which reaches 255, might
+    /// not get there.
+    fn within_reach(&mut self, place: Place) -> Place {
+        if self.here() - place < 254 {
+            return place;
+        }
+        self.go_on_at(place);
+        self.here()
+    }
+
+    /// Makes what is pushed next be followed by `place`.
+    fn go_on_at(&mut self, place: Place) {
+        let distance = self.here() - place;
+        if distance > 0 {
+            self.push(JUMP, 0, 0, u32::try_from(distance).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// A comparison of what is loaded with `k`.
+    fn push_branch(&mut self, code: u16, k: u32, holds: Place, else_: Place) {
+        let holds = self.within_reach(holds);
+        let else_ = self.within_reach(else_);
+        let distance = |place| u8::try_from(self.here() - place).unwrap_or(u8::MAX);
+        let (jt, jf) = (distance(holds), distance(else_));
+        self.push(code, jt, jf, k);
     }
 }
 
@@ -80,64 +125,62 @@ impl Backwards {
 /// # Errors
 /// The program would be longer than the kernel takes.
 pub(super) fn compile(rules: &RuleSet) -> Result<Vec<SockFilter>, SeccompError> {
-    let mut program = Backwards(Vec::with_capacity(1536));
-    program.push(RETURN, 0, 0, Action::KillProcess.code());
+    let mut program = Backwards { code: Vec::with_capacity(768), returns: Vec::new() };
+    let mut next = program.return_of(Action::KillProcess);
     for arch in rules.arches.iter().rev() {
         let Some(audit) = arch.arch.audit() else { continue };
         if arch.arch == Arch::X32 && rules.arches.iter().any(|a| a.arch == Arch::X86_64) {
             continue; // inside x86_64's part: they share the audit number
         }
-        let end = program.len();
-        emit_arch(&mut program, rules, arch);
-        // Not this one: past its part.
-        let distance = program.len() - end;
-        match u8::try_from(distance) {
-            Ok(near) => program.push(EQUAL, 0, near, audit),
-            Err(_) => {
-                program.push(JUMP, 0, 0, u32::try_from(distance).unwrap_or(u32::MAX));
-                program.push(EQUAL, 1, 0, audit);
-            }
-        }
+        let ours = emit_arch(&mut program, rules, arch);
+        program.push_branch(EQUAL, audit, ours, next);
+        next = program.here();
     }
+    program.go_on_at(next);
     program.push(LOAD, 0, 0, ARCH);
-    if program.len() > MOST_INSTRUCTIONS {
-        return Err(SeccompError::TooLong(program.len()));
+    if program.here() > MOST_INSTRUCTIONS {
+        return Err(SeccompError::TooLong(program.here()));
     }
-    program.0.reverse();
-    Ok(program.0)
+    program.code.reverse();
+    Ok(program.code)
 }
 
-fn emit_arch(program: &mut Backwards, rules: &RuleSet, arch: &ArchRules) {
-    match arch.arch {
-        Arch::X86_64 => {
-            let start = program.len();
-            match rules.arches.iter().find(|a| a.arch == Arch::X32) {
-                Some(x32) => emit_tree_of(program, rules, x32, X32_BIT),
-                None => program.push(RETURN, 0, 0, Action::KillProcess.code()),
-            }
-            let x32_length = program.len() - start;
-            emit_tree_of(program, rules, arch, 0);
-            let own_length = program.len() - start - x32_length;
-            program.push_branch(AT_LEAST, X32_BIT, own_length);
+fn emit_arch(program: &mut Backwards, rules: &RuleSet, arch: &ArchRules) -> Place {
+    let x32 = rules.arches.iter().find(|a| a.arch == Arch::X32);
+    let entry = match (arch.arch, x32) {
+        (Arch::X86_64, Some(x32)) => {
+            let theirs = emit_tree_of(program, rules, x32, X32_BIT);
+            let ours = emit_tree_of(program, rules, arch, 0);
+            program.push_branch(AT_LEAST, X32_BIT, theirs, ours);
+            program.here()
         }
-        Arch::X32 => {
-            emit_tree_of(program, rules, arch, X32_BIT);
-            program.push(RETURN, 0, 0, Action::KillProcess.code());
-            program.push_branch(AT_LEAST, X32_BIT, 1);
+        (Arch::X86_64, None) => {
+            let ours = emit_tree_of(program, rules, arch, 0);
+            let foreign = program.return_of(Action::KillProcess);
+            program.push_branch(AT_LEAST, X32_BIT, foreign, ours);
+            program.here()
+        }
+        (Arch::X32, _) => {
+            let ours = emit_tree_of(program, rules, arch, X32_BIT);
+            let foreign = program.return_of(Action::KillProcess);
+            program.push_branch(AT_LEAST, X32_BIT, ours, foreign);
+            program.here()
         }
         _ => emit_tree_of(program, rules, arch, 0),
-    }
+    };
+    program.go_on_at(entry);
     program.push(LOAD, 0, 0, NUMBER);
+    program.here()
 }
 
 /// The tree of one architecture, whose numbers the kernel shows with `bit` set.
-fn emit_tree_of(program: &mut Backwards, rules: &RuleSet, arch: &ArchRules, bit: u32) {
+fn emit_tree_of(program: &mut Backwards, rules: &RuleSet, arch: &ArchRules, bit: u32) -> Place {
     let mut entries = arch.entries.clone();
     // Stable: rules of one call stay in their order.
     entries.sort_by_key(|(number, _)| *number);
     let ranges = ranges(rules, arch, &entries);
     let tree = Tree { rules, entries: &entries, bit, narrow: arch.arch.is_32_bit() };
-    tree.emit(program, &ranges);
+    tree.emit(program, &ranges)
 }
 
 /// Cuts the numbers into ranges with one outcome each.
@@ -203,36 +246,38 @@ struct Tree<'a> {
 }
 
 impl Tree<'_> {
-    fn emit(&self, program: &mut Backwards, ranges: &[Range]) {
+    /// Gives the place to go to.
+    fn emit(&self, program: &mut Backwards, ranges: &[Range]) -> Place {
         match ranges {
-            [] => program.push(RETURN, 0, 0, self.rules.default.code()),
-            [(_, Outcome::Always(action))] => program.push(RETURN, 0, 0, action.code()),
+            [] => program.return_of(self.rules.default),
+            [(_, Outcome::Always(action))] => program.return_of(*action),
             [(_, Outcome::Depends(from, to))] => self.emit_call(program, *from, *to),
             _ => {
                 let (lower, upper) = ranges.split_at(ranges.len() / 2);
                 let first = upper.first().map_or(0, |(start, _)| *start);
-                self.emit(program, upper);
-                let before = program.len();
-                self.emit(program, lower);
-                let distance = program.len() - before;
-                program.push_branch(AT_LEAST, first | self.bit, distance);
+                let upper = self.emit(program, upper);
+                let lower = self.emit(program, lower);
+                program.push_branch(AT_LEAST, first | self.bit, upper, lower);
+                program.here()
             }
         }
     }
 
     /// The rules of one call, each tried in turn, then the default.
-    fn emit_call(&self, program: &mut Backwards, from: usize, to: usize) {
-        program.push(RETURN, 0, 0, self.rules.default.code());
+    fn emit_call(&self, program: &mut Backwards, from: usize, to: usize) -> Place {
+        let default = program.return_of(self.rules.default);
+        program.go_on_at(default);
         let entries = self.entries.get(from..to).unwrap_or_default();
         for (_, index) in entries.iter().rev() {
             if let Some(rule) = self.rules.rules.get(*index as usize) {
                 self.emit_rule(program, rule);
             }
         }
+        program.here()
     }
 
     fn emit_rule(&self, program: &mut Backwards, rule: &Rule) {
-        let end = program.len();
+        let end = program.here();
         program.push(RETURN, 0, 0, rule.action.code());
         for comparison in rule.comparisons.iter().rev() {
             emit_comparison(program, comparison, self.narrow, end);
@@ -243,17 +288,17 @@ impl Tree<'_> {
 /// A comparison that goes on when it holds, and else to the rule that begins at
 /// `end` (counted from the program's end). Few instructions lie between: six
 /// comparisons of at most six.
-fn emit_comparison(program: &mut Backwards, comparison: &Comparison, narrow: bool, end: usize) {
+fn emit_comparison(program: &mut Backwards, comparison: &Comparison, narrow: bool, end: Place) {
     let Comparison { index, operator, value, low_half } = *comparison;
     let low_half = low_half || narrow;
     let offset = ARGUMENTS + 8 * u32::from(index);
     let (low, high) =
         if cfg!(target_endian = "little") { (offset, offset + 4) } else { (offset + 4, offset) };
     let (value_low, value_high) = halves(value);
-    let here = program.len();
+    let here = program.here();
     // Distances from the instruction about to be pushed.
-    let fail = |p: &Backwards| u8::try_from(p.len() - end).unwrap_or(u8::MAX);
-    let pass = |p: &Backwards| u8::try_from(p.len() - here).unwrap_or(u8::MAX);
+    let fail = |p: &Backwards| u8::try_from(p.here() - end).unwrap_or(u8::MAX);
+    let pass = |p: &Backwards| u8::try_from(p.here() - here).unwrap_or(u8::MAX);
     let (code, holds_when) = match operator {
         Operator::Eq | Operator::MaskedEq { .. } => (EQUAL, true),
         Operator::Ne => (EQUAL, false),

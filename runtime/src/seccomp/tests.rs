@@ -178,7 +178,7 @@ fn the_compiled_default_agrees_for_every_number() {
     for native in [Arch::X86_64, Arch::Aarch64] {
         for capabilities in [0, capabilities::default_set(), u64::MAX] {
             let (rules, program) = default_of(native, capabilities);
-            assert!(program.len() < 1500, "{} instructions", program.len());
+            assert!(program.len() < 700, "{} instructions", program.len());
             for arch in native.family() {
                 for number in (0..560).chain([0x3fff_fffe]) {
                     agree(&rules, &program, *arch, number, &[0x1000_0000, 0, 0, 0, 0, 0]);
