@@ -244,7 +244,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn overlap_is_symmetric_and_means_a_common_address(a: u32, b: u32, p in 0u8..=32, q in 0u8..=32) {
+        fn overlap_is_symmetric_and_means_a_common_address(
+            a: u32, b: u32, p in 0u8..=32, q in 0u8..=32,
+        ) {
             let x = Ipv4Net::new(a.into(), p).unwrap();
             let y = Ipv4Net::new(b.into(), q).unwrap();
             prop_assert_eq!(x.overlaps(y), y.overlaps(x));

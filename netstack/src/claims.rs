@@ -168,7 +168,8 @@ impl ClaimError {
         }
     }
 
-    /// Whether claims left behind by the dead could be the reason: worth one [`reap`] and a second try.
+    /// Whether claims left behind by the dead could be the reason: worth one [`reap`] and a
+    /// second try.
     pub fn may_be_stale(&self) -> bool {
         self.holder().is_some()
             || matches!(

@@ -138,7 +138,7 @@ impl<'a> Leases<'a> {
         let next = Next::open(&self.exec_root.join(self.dir())).map_err(files)?;
         for v4 in candidates(network, next.last()) {
             if let Some(lease) = self.try_pair(network, v4, record).map_err(files)? {
-                next.set(v4).map_err(files)?;
+                next.set(v4);
                 return Ok(lease);
             }
         }
@@ -180,13 +180,11 @@ impl<'a> Leases<'a> {
         if !record.claim(&path4)? {
             return Ok(None);
         }
-        if let Some(v6) = v6
-            && !record.claim(&self.path(v6.into()))?
-        {
+        let claimed = v6.map_or(Ok(true), |v6| record.claim(&self.path(v6.into())));
+        if !matches!(claimed, Ok(true)) {
             record.give_back(&path4)?;
-            return Ok(None);
         }
-        Ok(Some(Lease { network: network.name.clone(), v4, v6 }))
+        Ok(claimed?.then(|| Lease { network: network.name.clone(), v4, v6 }))
     }
 }
 
@@ -214,8 +212,9 @@ impl Next {
         Some(Ipv4Addr::from(bytes))
     }
 
-    fn set(&self, addr: Ipv4Addr) -> io::Result<()> {
-        self.0.write_all_at(&addr.octets(), 0)
+    fn set(&self, addr: Ipv4Addr) {
+        // On a full disk the old value stays: the next search skips what is taken.
+        let _ = self.0.write_all_at(&addr.octets(), 0);
     }
 }
 

@@ -53,7 +53,8 @@ pub struct BridgeNetwork {
     pub reserved: BTreeSet<IpAddr>,
     /// Bytes per packet on the bridge and its veths.
     pub mtu: u32,
-    /// Where `-p` without an address publishes; `None`: on every address (`ip` of the configuration).
+    /// Where `-p` without an address publishes (`ip` of the configuration); `None`: on every
+    /// address.
     pub bind_address: Option<IpAddr>,
 }
 

@@ -20,7 +20,8 @@ const TCP: u8 = 6;
 const HEADER: usize = 16;
 const INODE: usize = 68;
 
-/// Inodes of the sockets bound to TCP `port`; none on older kernels, or when the kernel will not say.
+/// Inodes of the sockets bound to TCP `port`; none on older kernels, or when the kernel will not
+/// say.
 pub(super) fn bound_inactive(port: u16) -> Vec<u64> {
     let families = [AddressFamily::INET, AddressFamily::INET6];
     families.iter().flat_map(|family| ask(*family, port).unwrap_or_default()).collect()
@@ -94,8 +95,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_datagram_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), len in 0u32..200) {
-            let mut bytes = bytes;
+        fn no_datagram_panics(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            len in 0u32..200,
+        ) {
             if let Some(first) = bytes.first_chunk_mut::<4>() {
                 *first = len.to_ne_bytes();
             }

@@ -40,6 +40,14 @@ impl Scope {
         }
     }
 
+    /// The address that meets all others of the scope: sockets on `::` may be of both families.
+    pub(super) fn widest(self) -> IpAddr {
+        match self {
+            Scope::Any => Ipv6Addr::UNSPECIFIED.into(),
+            Scope::One(ip) => ip,
+        }
+    }
+
     /// The address that error texts name.
     pub(super) fn shown(self) -> IpAddr {
         match self {

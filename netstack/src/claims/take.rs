@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rcnt_base::files::create_dirs;
 use rustix::io::Errno;
@@ -73,22 +73,12 @@ fn raise_descriptors(ports: &[PortSpec]) -> Result<(), ClaimError> {
 /// How often an ephemeral port the kernel offers may turn out to be claimed.
 const EPHEMERAL_TRIES: usize = 64;
 
-/// Why one port could not be had: taken, so that another may do, or worse.
+/// Why one port could not be had: taken, so that another may do, or worse. By whom is only found
+/// out (at the price of a walk through /proc) when somebody is to be told.
 enum Refusal {
-    Taken(Holder),
+    ByClaim(PathBuf),
+    BySocket,
     Fatal(ClaimError),
-}
-
-impl Refusal {
-    fn into_error(self, protocol: Protocol, host: SocketAddr) -> ClaimError {
-        match self {
-            Refusal::Fatal(error) => error,
-            Refusal::Taken(holder) => {
-                let by = InUse { port: host.port(), protocol, holder };
-                ClaimError::PortTaken { host, by }
-            }
-        }
-    }
 }
 
 struct Taker<'a> {
@@ -114,9 +104,8 @@ impl Taker<'_> {
             }
             Some((first, last)) if spec.is_fixed() => {
                 for (host, container) in (first..=last).zip(containers) {
-                    self.fixed(spec.protocol, scope, host).map_err(|refusal| {
-                        refusal.into_error(spec.protocol, SocketAddr::new(scope.shown(), host))
-                    })?;
+                    self.fixed(spec.protocol, scope, host)
+                        .map_err(|refusal| self.explain(refusal, spec.protocol, scope, host))?;
                     self.record_published(spec.protocol, scope, host, container);
                 }
             }
@@ -128,7 +117,8 @@ impl Taker<'_> {
         Ok(())
     }
 
-    /// What is really reachable: a port of both families needs an IPv6 container address for its second half.
+    /// What can be reached: a port of both families needs an IPv6 container address for its
+    /// second half.
     fn record_published(&mut self, protocol: Protocol, scope: Scope, host: u16, container: u16) {
         let v6 = self.request.network.subnet6.is_some();
         for host_ip in scope.addresses().into_iter().filter(|ip| ip.is_ipv4() || v6) {
@@ -147,7 +137,7 @@ impl Taker<'_> {
         for port in ports {
             match self.fixed(spec.protocol, scope, port) {
                 Ok(()) => return Ok(port),
-                Err(Refusal::Taken(_)) => {}
+                Err(Refusal::ByClaim(_) | Refusal::BySocket) => {}
                 Err(Refusal::Fatal(error)) => return Err(error),
             }
         }
@@ -169,7 +159,11 @@ impl Taker<'_> {
             }),
             Err(errno) => {
                 self.unclaim_to(before)?;
-                Err(self.refusal(protocol, scope, port, errno))
+                let host = SocketAddr::new(scope.shown(), port);
+                Err(match errno {
+                    Errno::ADDRINUSE => Refusal::BySocket,
+                    _ => Refusal::Fatal(ClaimError::Bind { host, source: errno.into() }),
+                })
             }
         }
     }
@@ -183,19 +177,21 @@ impl Taker<'_> {
         };
         let claims = ledger::claims_of_port(self.request.exec_root, protocol, port);
         match claims.into_iter().find(|(ip, path)| any(*ip) && !ours(path)) {
-            Some((_, path)) => Err(Refusal::Taken(Holder::of(&path))),
+            Some((_, path)) => Err(Refusal::ByClaim(path)),
             None => Ok(()),
         }
     }
 
-    fn refusal(&self, protocol: Protocol, scope: Scope, port: u16, errno: Errno) -> Refusal {
-        let exec_root = self.request.exec_root;
-        if errno != Errno::ADDRINUSE {
-            let host = SocketAddr::new(scope.shown(), port);
-            return Refusal::Fatal(ClaimError::Bind { host, source: errno.into() });
-        }
-        let ip = scope.addresses().pop().unwrap_or(scope.shown());
-        Refusal::Taken(Holder::of_port(exec_root, protocol, ip, port))
+    fn explain(&self, refusal: Refusal, protocol: Protocol, scope: Scope, port: u16) -> ClaimError {
+        let holder = match refusal {
+            Refusal::Fatal(error) => return error,
+            Refusal::ByClaim(path) => Holder::of(&path),
+            Refusal::BySocket => {
+                Holder::of_port(self.request.exec_root, protocol, scope.widest(), port)
+            }
+        };
+        let host = SocketAddr::new(scope.shown(), port);
+        ClaimError::PortTaken { host, by: InUse { port, protocol, holder } }
     }
 
     /// A port the kernel picks: bind(2) of port 0 never gives the same one to two sockets.
@@ -215,7 +211,7 @@ impl Taker<'_> {
                     self.claims.sockets.push(socket);
                     return Ok(port);
                 }
-                Err(Refusal::Taken(_)) => refused.push(socket),
+                Err(Refusal::ByClaim(_) | Refusal::BySocket) => refused.push(socket),
                 Err(Refusal::Fatal(error)) => return Err(error),
             }
         }
@@ -228,7 +224,7 @@ impl Taker<'_> {
         for port in first..=last {
             match self.claim_files(protocol, scope, port) {
                 Ok(()) => return Ok(port),
-                Err(Refusal::Taken(_)) => {}
+                Err(Refusal::ByClaim(_) | Refusal::BySocket) => {}
                 Err(Refusal::Fatal(error)) => return Err(error),
             }
         }
@@ -254,9 +250,8 @@ impl Taker<'_> {
                 }
             };
             if let Some(path) = taken {
-                let holder = Holder::of(&path);
                 self.unclaim_to(before)?;
-                return Err(Refusal::Taken(holder));
+                return Err(Refusal::ByClaim(path));
             }
             self.claims.undo.files.push(port_file(protocol, ip, port));
         }
@@ -274,7 +269,7 @@ impl Taker<'_> {
         Ok(())
     }
 
-    fn path(&self, protocol: Protocol, ip: IpAddr, port: u16) -> std::path::PathBuf {
+    fn path(&self, protocol: Protocol, ip: IpAddr, port: u16) -> PathBuf {
         self.request.exec_root.join(port_file(protocol, ip, port))
     }
 

@@ -102,7 +102,7 @@ impl ResolvConf {
         let mut search = or_hosts(search, &self.search);
         search.retain(|domain| domain != ".");
         Self {
-            // What the user names is used as it stands, loopback too: it may be the container's own.
+            // What the user names is used as it is, loopback too: it may be the container's own.
             name_servers: if name_servers.is_empty() {
                 self.name_servers.iter().copied().filter(reachable).collect()
             } else {

@@ -270,7 +270,7 @@ fn meets(subnet: IpNet, used: &Used) -> bool {
 /// What now overlaps `network`: a VPN that came up later, another tool's bridge. One warning for
 /// each block, the first thing in its way.
 pub fn recheck(network: &BridgeNetwork, facts: &HostNetFacts) -> Vec<NetworkWarning> {
-    // A bridge of the administrator's carries no alias of ours, but its addresses are the network's.
+    // A bridge of the administrator's has no alias of ours, but its addresses are the network's.
     let mut facts = facts.clone();
     for link in facts.links.iter_mut().filter(|link| link.name == network.interface) {
         link.alias = Some(network.alias.clone());

@@ -221,7 +221,7 @@ impl<'a> Store<'a> {
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .map_err(|e| NetworkError::Facts(e.into()))?;
         let network = decide(&self.name, &self.alias, self.config, facts, random)?;
-        // bip or fixed-cidr may be on top of something: the user's word goes, but is not kept quiet.
+        // bip or fixed-cidr may lie on top of something: the user's word goes, but with a warning.
         let warnings = recheck(&network, facts);
         Ok(Decision { network, warnings, replaces: None })
     }
