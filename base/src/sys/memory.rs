@@ -1,31 +1,45 @@
-//! Giving memory back: a supervisor lives as long as its container, so what
-//! start-up needed must not stay resident.
+//! Giving memory back: a supervisor lives as long as its container and sleeps
+//! nearly all of that time, so what start-up needed must not stay resident.
 
 use std::ffi::c_void;
+use std::io;
 
-/// Returns free heap pages to the kernel (malloc_trim(3)), drops the stack that
-/// deeper calls have left behind, and lets go of the program's own clean pages:
-/// those still needed come back from the page cache, a few at a time.
-pub fn shrink() {
+use rustix::event::{PollFd, poll};
+use rustix::mm::{Advice, madvise};
+
+/// Gives back what can be done without, then waits for one of `fds`, however
+/// long: free heap pages (malloc_trim(3)), the stack that deeper calls have left
+/// behind, and the program's own clean pages. Those come back from the page
+/// cache, 64 KiB around each one that is needed: hence they go last, right
+/// before the system call in which the process then sleeps.
+///
+/// # Errors
+/// As poll(2).
+#[inline(never)]
+pub fn sleep_small(fds: &mut [PollFd<'_>]) -> io::Result<()> {
     // SAFETY: malloc_trim only walks glibc's own arenas under its own locks; it
     // takes no pointer from us. 0 asks it to keep no slack at the top.
     unsafe { libc::malloc_trim(0) };
-    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
-    for (start, length) in program_text(&maps) {
-        // SAFETY: MADV_DONTNEED drops the page table entries of a private,
-        // never written file mapping (text, and constants mapped before it; see
-        // `program_text`); the next access reads the same bytes from the file
-        // (madvise(2)). Nothing that only memory holds is in these ranges.
-        unsafe { libc::madvise(start as *mut c_void, length, libc::MADV_DONTNEED) };
-    }
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let here = 0u8;
     if let Some((start, length)) = unused_stack(&maps, &raw const here as usize) {
         // SAFETY: the range ends two pages below a variable of this frame, so it
-        // holds neither this frame, its callers, madvise's own frame nor the red
-        // zone; nothing lives below the stack pointer, and fresh pages appear
-        // when the stack grows there again.
-        unsafe { libc::madvise(start as *mut c_void, length, libc::MADV_DONTNEED) };
+        // holds neither this frame, its callers nor the red zone; nothing lives
+        // below the stack pointer, and fresh pages appear when the stack grows
+        // there again. Failing only means that nothing is given back.
+        let _ = unsafe { madvise(start as *mut c_void, length, Advice::LinuxDontNeed) };
     }
+    let text = program_text(&maps);
+    drop(maps);
+    for (start, length) in text.into_iter().flatten() {
+        // SAFETY: this drops the page table entries of a private, never written
+        // file mapping (text, and constants mapped before it; see
+        // `program_text`); the next access reads the same bytes from the file
+        // (madvise(2)). Nothing that only memory holds is in these ranges.
+        let _ = unsafe { madvise(start as *mut c_void, length, Advice::LinuxDontNeed) };
+    }
+    poll(fds, None)?;
+    Ok(())
 }
 
 /// The range (address, bytes) of the stack below the frame that holds `here`,
@@ -43,8 +57,8 @@ fn unused_stack(maps: &str, here: usize) -> Option<(usize, usize)> {
 /// The ranges (address, bytes) of the program's text and of the constants mapped
 /// before it. What is mapped after the text may have been relocated, which
 /// only memory knows, and is left alone.
-fn program_text(maps: &str) -> Vec<(usize, usize)> {
-    let mut ranges = Vec::new();
+fn program_text(maps: &str) -> [Option<(usize, usize)>; 2] {
+    let mut ranges = [None; 2];
     let mut program = None;
     for line in maps.lines() {
         let mut fields = line.split_ascii_whitespace();
@@ -57,14 +71,19 @@ fn program_text(maps: &str) -> Vec<(usize, usize)> {
         if !file.starts_with('/') {
             continue;
         }
-        if file != *program.get_or_insert(file) || !matches!(rights, "r--p" | "r-xp") {
-            break;
-        }
+        let slot = match rights {
+            "r--p" if ranges[0].is_none() => 0,
+            "r-xp" => 1,
+            _ => break,
+        };
         let Some((start, end)) = range.split_once('-') else { break };
         let number = |hex| usize::from_str_radix(hex, 16).ok();
         let (Some(start), Some(end)) = (number(start), number(end)) else { break };
-        ranges.push((start, end.saturating_sub(start)));
-        if rights == "r-xp" {
+        if file != *program.get_or_insert(file) {
+            break;
+        }
+        ranges[slot] = Some((start, end.saturating_sub(start)));
+        if slot == 1 {
             break;
         }
     }
@@ -91,10 +110,11 @@ mod tests {
 
     #[test]
     fn only_text_and_what_lies_before_it_is_let_go() {
-        assert_eq!(program_text(MAPS), [(0x400000, 0x55000), (0x455000, 0x2ab000)]);
-        assert_eq!(program_text(PIE), [(0x7f0000000000, 0x1000), (0x7f0000001000, 0x2000)]);
-        assert!(program_text("").is_empty());
-        assert!(program_text("7f00-7f01 rw-p 0 0:0 0 [stack]\n").is_empty());
+        assert_eq!(program_text(MAPS), [Some((0x400000, 0x55000)), Some((0x455000, 0x2ab000))]);
+        let both = [Some((0x7f0000000000, 0x1000)), Some((0x7f0000001000, 0x2000))];
+        assert_eq!(program_text(PIE), both);
+        assert_eq!(program_text(""), [None, None]);
+        assert_eq!(program_text("7f00-7f01 rw-p 0 0:0 0 [stack]\n"), [None, None]);
     }
 
     #[test]
@@ -108,7 +128,10 @@ mod tests {
 
     #[test]
     fn the_program_still_runs_afterwards() {
-        shrink();
-        assert_eq!("still".to_owned() + " here", "still here");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(writer);
+        let mut fds = [PollFd::new(&reader, rustix::event::PollFlags::IN)];
+        sleep_small(&mut fds).unwrap();
+        assert!(fds[0].revents().contains(rustix::event::PollFlags::HUP));
     }
 }

@@ -53,14 +53,14 @@ pub(super) fn until_exit(
     // Started just now: the memory that took is given back when it is quiet.
     let mut grown = true;
     loop {
-        let patience = match kill_at {
-            Some(at) => Some(at.saturating_duration_since(Instant::now())),
-            None => grown.then_some(QUIET),
+        let patience = match (kill_at, grown) {
+            (Some(at), _) => Patience::For(at.saturating_duration_since(Instant::now())),
+            (None, true) => Patience::For(QUIET),
+            (None, false) => Patience::Small,
         };
         let Ready { any, streams, clients: ready, signal, exited } =
             wait(&running, clients, patience);
         if !any && kill_at.is_none() {
-            memory::shrink();
             grown = false;
             continue;
         }
@@ -93,6 +93,21 @@ pub(super) fn until_exit(
     }
 }
 
+/// How long the loop waits for news.
+enum Patience {
+    /// So long.
+    For(Duration),
+    /// However long, after giving back memory.
+    Small,
+}
+
+fn timespec(limit: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    }
+}
+
 struct Ready {
     any: bool,
     streams: bool,
@@ -101,7 +116,7 @@ struct Ready {
     exited: bool,
 }
 
-fn wait(running: &Running, clients: &Clients, limit: Option<Duration>) -> Ready {
+fn wait(running: &Running, clients: &Clients, patience: Patience) -> Ready {
     let init = running.init.pidfd();
     let mut fds =
         vec![PollFd::new(&init, PollFlags::IN), PollFd::new(&running.signals, PollFlags::IN)];
@@ -109,12 +124,13 @@ fn wait(running: &Running, clients: &Clients, limit: Option<Duration>) -> Ready 
     let first_client = fds.len() + streams.len();
     fds.extend(streams);
     fds.extend(clients.poll_fds(running.streams.take_input()));
-    let limit = limit.map(|limit| Timespec {
-        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: limit.subsec_nanos().into(),
-    });
     // An interrupted wait is a wait without news.
-    let _ = poll(&mut fds, limit.as_ref());
+    let _ = match patience {
+        Patience::Small => memory::sleep_small(&mut fds),
+        Patience::For(limit) => {
+            poll(&mut fds, Some(&timespec(limit))).map(drop).map_err(Into::into)
+        }
+    };
     let happened: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
     let any = |range: std::ops::Range<usize>| {
         happened.get(range).unwrap_or_default().iter().any(|f| !f.is_empty())
