@@ -4,7 +4,7 @@
 //! - [`PortSpec`] one `-p` as typed, in every form docker takes
 //! - [`ContainerPort`] one exposed port, `80/tcp`
 //! - [`PublishedPort`] one port as decided by [`crate::claims`]
-//! - [`listing`] the PORTS column of `ps`
+//! - [`listing()`] the PORTS column of `ps`
 //!
 //! The texts of errors are docker's where scripts look for them.
 
