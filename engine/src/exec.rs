@@ -173,6 +173,9 @@ fn process_plan(container: &Container, args: &ExecArgs) -> Result<ProcessPlan> {
         no_new_privileges: security.no_new_privileges,
         rlimits: Vec::new(),
         seccomp: plan::filter(&security, profile.as_deref(), privileged, capabilities)?,
+        apparmor_profile: security
+            .apparmor_profile(security::HostSecurity::read())
+            .map(str::to_owned),
         terminal: args.tty,
         oom_score_adj: None,
         umask: None,

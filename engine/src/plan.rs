@@ -189,6 +189,7 @@ fn process(inputs: &Inputs<'_>, security: &SecurityOptions) -> Result<ProcessPla
             request.privileged,
             capabilities,
         )?,
+        apparmor_profile: security.apparmor_profile(HostSecurity::read()).map(str::to_owned),
         terminal: request.tty,
         oom_score_adj: request.oom_score_adj,
         umask: None,

@@ -309,6 +309,9 @@ pub struct ProcessPlan {
     pub rlimits: Vec<Rlimit>,
     /// The compiled system call filter, loaded last.
     pub seccomp: Option<SeccompProgram>,
+    /// AppArmor profile from exec on, "unconfined" included; `None` leaves the caller's.
+    #[serde(default)]
+    pub apparmor_profile: Option<String>,
     /// `-t`: a pty of the container's own devpts becomes stdio and controlling
     /// terminal; must agree with the [`crate::spawn::ChildIo`] given.
     pub terminal: bool,

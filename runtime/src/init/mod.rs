@@ -37,6 +37,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 use crate::cgroup::{JoinHandles, Layout};
 use crate::channel::ChildEnd;
 use crate::plan::{CapabilitySets, ContainerPlan, NamespaceKind, ProcessPlan};
+use crate::security::change_apparmor_on_exec;
 use crate::spawn::{ChildIo, Lifetime};
 use command::Command;
 pub(crate) use error::{Doing, InitError};
@@ -233,8 +234,9 @@ pub(crate) fn become_command(
     *stage = "process";
     let use_init = matches!(parentage, Parentage::First { use_init: true, .. });
     let gated = matches!(parentage, Parentage::First { lifetime: Lifetime::Gated(_), .. });
-    let procfs = (use_init || gated || process.oom_score_adj.is_some()).then(Procfs::new);
-    let procfs = procfs.transpose()?;
+    let labelled = process.apparmor_profile.is_some();
+    let written = use_init || gated || labelled || process.oom_score_adj.is_some();
+    let procfs = written.then(Procfs::new).transpose()?;
     if let Some(procfs) = &procfs {
         privileged_writes(procfs, process, use_init)?;
     }
@@ -281,6 +283,11 @@ fn privileged_writes(
     if let Some(score) = process.oom_score_adj {
         let path = format!("{}/oom_score_adj", rustix::process::getpid());
         procfs.write(&path, &score.to_string()).doing(format!("set oom_score_adj to {score}"))?;
+    }
+    if let Some(profile) = &process.apparmor_profile {
+        let own = procfs.open(&rustix::process::getpid().to_string(), OFlags::PATH);
+        own.and_then(|own| change_apparmor_on_exec(own.as_fd(), profile))
+            .doing(format!("apply AppArmor profile {profile:?}"))?;
     }
     if use_init { reaper::forget_host(procfs) } else { Ok(()) }
 }

@@ -25,6 +25,7 @@ pub const TESTS: &[Test] = &[
     ("the default seccomp filter is in force", default_filter),
     ("nothing of the host's mounts is left, above or below", nothing_of_the_host),
     ("ids out of range are refused", ids_out_of_range),
+    ("a profile that cannot be applied stops the start", unknown_profile),
     ("passwd that is no file is refused, not waited for", passwd_is_a_fifo),
 ];
 
@@ -268,4 +269,11 @@ fn passwd_is_a_fifo() {
     let mode = rustix::fs::Mode::from_raw_mode(0o644);
     rustix::fs::mknodat(rustix::fs::CWD, &passwd, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     assert_eq!(container.fail().stage, "user");
+}
+
+fn unknown_profile() {
+    let mut container = Container::with_args(&["true"]);
+    container.plan.process.apparmor_profile = Some("no-such-profile".into());
+    let error = container.fail();
+    assert!(error.message.starts_with("cannot apply AppArmor profile"), "{error:?}");
 }

@@ -11,6 +11,7 @@ use rcnt_runtime::capabilities;
 use rcnt_runtime::cgroup::devices::default_device_rules;
 use rcnt_runtime::plan::*;
 use rcnt_runtime::seccomp::{Conditions, SeccompError, compile_json};
+use rcnt_runtime::security::HostSecurity;
 
 use crate::options;
 
@@ -336,11 +337,24 @@ pub(crate) fn process_plan(process: &Process, linux: &Linux) -> Result<ProcessPl
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         rlimits: rlimits.collect(),
         seccomp: seccomp(linux, capabilities)?,
+        apparmor_profile: apparmor_profile(process)?,
         terminal: process.terminal().unwrap_or(false),
         oom_score_adj: process.oom_score_adj(),
         umask: user.umask(),
         additional_groups: Vec::new(),
     })
+}
+
+/// A profile by name on a host without AppArmor is refused rather than ignored.
+fn apparmor_profile(process: &Process) -> Result<Option<String>, BundleError> {
+    let Some(profile) = process.apparmor_profile().clone().filter(|p| !p.is_empty()) else {
+        return Ok(None);
+    };
+    match HostSecurity::read().apparmor {
+        true => Ok(Some(profile)),
+        false if profile == "unconfined" => Ok(None),
+        false => unsupported(format!("AppArmor profile {profile:?}: AppArmor is off")),
+    }
 }
 
 /// The name a value has in `config.json`.

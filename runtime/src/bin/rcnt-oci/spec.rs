@@ -83,7 +83,7 @@ pub(crate) fn features() -> Value {
                     "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE"
                 ]
             },
-            "apparmor": {"enabled": false},
+            "apparmor": {"enabled": true},
             "selinux": {"enabled": false},
             "intelRdt": {"enabled": false}
         }
