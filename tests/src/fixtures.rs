@@ -103,7 +103,7 @@ fn cache() -> PathBuf {
 }
 
 /// A Debian root file system with nginx and bash, as a docker-archive file named
-/// `debian-nginx`. Made by debootstrap once and kept in [`cache`]; the first
+/// `debian-nginx`. Made by debootstrap once and kept in the cache directory; the first
 /// time takes a minute or two and a Debian mirror.
 pub fn debian_nginx() -> PathBuf {
     let dir = cache();

@@ -186,7 +186,9 @@ impl Sweep {
         std::panic::catch_unwind(run).unwrap_or_else(|cause| {
             let text = cause.downcast_ref::<String>().cloned().unwrap_or_default();
             self.failures.push(format!("{what}: {text}"));
-            self.world.take().map(World::abandon);
+            if let Some(world) = self.world.take() {
+                world.abandon();
+            }
             -1
         })
     }
