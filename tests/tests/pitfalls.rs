@@ -381,9 +381,13 @@ fn cve_2020_13401_router_advertisements_of_a_container_change_nothing() {
     let world = World::new();
     world.configure("ipv6 = true\nfixed-cidr-v6 = \"fd00:1234::/64\"\n");
     world.ok("run -d --name cc busybox sleep 1000");
-    let script = "for i in /proc/sys/net/ipv6/conf/rcnt* /proc/sys/net/ipv6/conf/veth*; do [ -e $i/accept_ra ] && echo $(cat $i/disable_ipv6) $(cat $i/accept_ra); done";
+    // accept_ra=1 means "unless it forwards" (ip-sysctl, accept_ra).
+    let script = "cd /proc/sys/net/ipv6/conf; for i in rcnt* veth*; do \
+        echo $i $(cat $i/disable_ipv6 $i/accept_ra $i/forwarding); done";
     for line in world.ok_sh(script).lines() {
-        assert!(line.starts_with('1') || line.ends_with(" 0"), "accept_ra is on: {line}");
+        let deaf = [" 1 0 0", " 1 1 0", " 1 1 1", " 1 0 1", " 0 0 0", " 0 0 1", " 0 1 1"];
+        let (_, state) = line.split_once(' ').unwrap();
+        assert!(deaf.contains(&format!(" {state}").as_str()), "listens to advertisements: {line}");
     }
 }
 
