@@ -330,6 +330,7 @@ fn be_init(command: rustix::process::Pid, process: &ProcessPlan, sets: Capabilit
 
 /// Opens the working directory of a further process: it must exist.
 pub(crate) fn open_cwd(root: &Root, path: &Path) -> Result<OwnedFd, InitError> {
-    root.open(path, OFlags::PATH | OFlags::DIRECTORY, Links::Follow)
+    let clean = root::clean(path);
+    root.open(&clean, OFlags::PATH | OFlags::DIRECTORY, Links::Follow)
         .map_err(|source| InitError::Cwd { path: path.to_owned(), source })
 }

@@ -87,6 +87,8 @@ fn memory_bounds(stat: &str) -> Option<[u64; 4]> {
 /// Where signals are read from. Closes every other descriptor but the streams.
 pub(crate) fn signals() -> io::Result<SignalFd> {
     child::inherit_only(2, Rest::Close)?;
+    // With the host's pid namespace it is not pid 1, yet orphans are its to reap.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     SignalFd::new(&forwarded())
 }
 

@@ -163,3 +163,42 @@ fn overlay_by_string(
     unmount(mountpoint, UnmountFlags::DETACH)?;
     Ok(detached)
 }
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // fixtures
+mod tests {
+    use super::*;
+
+    /// What an older kernel gets, with as many layers as docker allows.
+    #[test]
+    fn an_overlay_can_be_mounted_in_one_string() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: needs root");
+            return;
+        }
+        // Of this thread only: each test has its own.
+        rcnt_base::sys::child::unshare_namespaces(rustix::thread::UnshareFlags::NEWNS).unwrap();
+        make_private().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        mount("tmpfs", dir.path(), "tmpfs", MountFlags::empty(), None).unwrap();
+        let made = |name: &str| {
+            std::fs::create_dir_all(dir.path().join(name)).unwrap();
+            open_dir(&dir.path().join(name)).unwrap()
+        };
+        let layers: Vec<_> = (0..125).map(|n| made(&format!("l{n}"))).collect();
+        std::fs::write(dir.path().join("l0/file"), "top").unwrap();
+        std::fs::write(dir.path().join("l124/file"), "bottom").unwrap();
+        std::fs::write(dir.path().join("l124/below"), "seen").unwrap();
+        let (upper, work, _) = (made("upper"), made("work"), made("at"));
+        let at = dir.path().join("at");
+        let overlay = overlay_by_string(&layers, &upper, &work, &at).unwrap();
+        let read = |name| {
+            let flags = OFlags::RDONLY;
+            let file = rustix::fs::openat(&overlay, name, flags, Mode::empty()).unwrap();
+            std::io::read_to_string(std::fs::File::from(file)).unwrap()
+        };
+        assert_eq!((read("file"), read("below")), ("top".into(), "seen".into()));
+        assert_eq!(std::fs::read_dir(&at).unwrap().count(), 0, "it is detached");
+        unmount(dir.path(), UnmountFlags::DETACH).unwrap();
+    }
+}

@@ -434,6 +434,12 @@ fn init() {
     live.wait_for("up");
     live.signal(15);
     assert_eq!(live.finish().code, 143);
+    // Not pid 1, but still the one that reaps.
+    let script = "(usleep 20000 & ) ; usleep 200000; ps -o ppid,stat | grep -c ' Z'; exit 5";
+    let mut container = Container::new(script);
+    container.plan.use_init = true;
+    container.plan.namespaces.new.remove(&NamespaceKind::Pid);
+    assert_eq!(container.run().code, 5);
     let mut container = Container::with_args(&["nothing-here"]);
     container.plan.use_init = true;
     assert_eq!(container.fail().kind, ExitKind::NotFound);

@@ -4,12 +4,14 @@
 use std::os::unix::fs::symlink;
 
 use rcnt_base::report::ExitKind;
+use rcnt_base::sys::child::{Cloned, clone3};
 use rcnt_runtime::capabilities::{caller_bounding, default_set, sets};
 use rcnt_runtime::plan::*;
 use rcnt_runtime::seccomp;
+use rustix::thread::UnshareFlags;
 
 use crate::Test;
-use crate::container::{Container, bind};
+use crate::container::{Container, bind, reap};
 
 pub const TESTS: &[Test] = &[
     ("an image with /proc, /sys or /dev as a symlink is refused", symlinked_roots),
@@ -17,6 +19,7 @@ pub const TESTS: &[Test] = &[
     ("only the three streams are open inside", descriptors),
     ("a working directory through /proc/self/fd is refused", leaked_cwd),
     ("symlinks in the image never lead a mount outside", symlinked_destinations),
+    ("swapping symlinks during the start gains nothing", swapped_symlinks),
     ("symlinks never lead a volume's copy outside", symlinked_copy_up),
     ("the host's binary cannot be written from inside", own_binary),
     ("masked paths show nothing, read-only ones cannot be written", masked),
@@ -276,4 +279,41 @@ fn unknown_profile() {
     container.plan.process.apparmor_profile = Some("no-such-profile".into());
     let error = container.fail();
     assert!(error.message.starts_with("cannot apply AppArmor profile"), "{error:?}");
+}
+
+fn swapped_symlinks() {
+    // CVE-2021-30465: a neighbour on a shared volume exchanges a directory and a
+    // symlink to the host's files while mounts below it are made.
+    let mut container = Container::with_args(&["true"]);
+    let (volume, canary) = (container.dir.path().join("v"), container.dir.path().join("canary"));
+    std::fs::create_dir_all(volume.join("a")).unwrap();
+    std::fs::create_dir(&canary).unwrap();
+    symlink(&canary, volume.join("b")).unwrap();
+    container.plan.mounts.push(bind(&volume, "/v", ""));
+    for n in 0..8 {
+        let source = container.layer();
+        container.plan.mounts.push(bind(source, &format!("/v/a/made{n}"), ""));
+    }
+    let swap = || {
+        let flags = rustix::fs::RenameFlags::EXCHANGE;
+        let at = rustix::fs::CWD;
+        let (a, b) = (volume.join("a"), volume.join("b"));
+        loop {
+            let _ = rustix::fs::renameat_with(at, &a, at, &b, flags);
+        }
+    };
+    match clone3(UnshareFlags::empty(), None).unwrap() {
+        Cloned::Child => swap(),
+        Cloned::Parent { pid, .. } => {
+            for _ in 0..30 {
+                // It may fail, or mount somewhere in the container.
+                if let Ok(live) = container.start() {
+                    live.finish();
+                }
+            }
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+            reap(pid);
+        }
+    }
+    assert_eq!(std::fs::read_dir(&canary).unwrap().count(), 0);
 }
