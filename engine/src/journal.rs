@@ -55,6 +55,10 @@ pub fn teardown(paths: &Paths, journal: &Journal) -> Vec<String> {
     note(on_group(cgroup::kill_all));
     if let Some(network) = network {
         note(apply::detach(network).map_err(|e| report::chain(&e)));
+        // The kernel removes the veth with its namespace, unless somebody joined that.
+        if paths.joined(id).exists() {
+            note(apply::remove_link(network).map_err(|e| report::chain(&e)));
+        }
     }
     note(on_group(cgroup::remove));
     if let Some(held) = held {

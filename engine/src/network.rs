@@ -1,10 +1,12 @@
 //! A container's place on the network: which network, which addresses and
 //! ports, in which namespace. Joins netstack's parts; decides nothing of theirs.
 
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
 
+use rcnt_base::files::{self, Durability};
 use rcnt_base::ids::ContainerId;
 use rcnt_base::trace::Step;
+use rcnt_netstack::apply;
 use rcnt_netstack::claims::{self, ClaimRequest, Claims};
 use rcnt_netstack::network::{BridgeConfig, BridgeNetwork, default_network_here};
 use rcnt_netstack::plan::{BridgePlan, EndpointPlan, Mac, NetworkPlan, table_name};
@@ -25,7 +27,7 @@ pub(crate) struct Place {
     /// What is held for it; given back on drop unless kept.
     pub claims: Option<Claims>,
     /// Another's network namespace.
-    pub join: Option<PathBuf>,
+    pub join: Option<OwnedFd>,
     /// The container whose namespace that is.
     pub joined: Option<ContainerId>,
 }
@@ -44,10 +46,23 @@ pub(crate) fn place(engine: &Engine, container: &Container) -> Result<Place> {
             if target.state.status != Status::Running {
                 return Err(EngineError::JoinStopped(target.name.to_string()));
             }
-            let join = PathBuf::from(format!("/proc/{}/ns/net", target.state.pid));
+            let marking = EngineError::state("cannot mark the joined container");
+            files::write_atomic(&engine.paths.joined(&target.id), b"", Durability::Volatile)
+                .map_err(marking)?;
+            let join = namespace(&target)?;
             Ok(Place { join: Some(join), joined: Some(target.id), ..nowhere })
         }
     }
+}
+
+/// A running container's network namespace, held open.
+fn namespace(target: &Container) -> Result<OwnedFd> {
+    let stopped = || EngineError::JoinStopped(target.name.to_string());
+    let path = format!("/proc/{}/ns/net", target.state.pid);
+    let namespace = std::fs::File::open(path).map_err(|_| stopped())?;
+    // Asked after it was opened: a pid given away meanwhile was opened in vain.
+    crate::stop::first_process(target).ok_or_else(stopped)?;
+    Ok(namespace.into())
 }
 
 fn on_bridge(engine: &Engine, container: &Container) -> Result<Place> {
@@ -95,9 +110,9 @@ fn take(engine: &Engine, request: &ClaimRequest<'_>) -> Result<Claims> {
     let _step = Step::new("claim address and ports");
     match Claims::take(request) {
         Err(error) if error.may_be_stale() => {
-            let live = |id: &ContainerId| {
-                rcnt_base::files::Lock::is_held(&engine.paths.supervisor_lock(id))
-            };
+            // All of what the dead left goes, rules before claims.
+            crate::repair::repair(&engine.paths)?;
+            let live = |id: &ContainerId| files::Lock::is_held(&engine.paths.supervisor_lock(id));
             let freed = claims::reap(&engine.paths.roots.exec, &live)
                 .map_err(EngineError::state("cannot look for claims of the dead"))?;
             match freed.is_empty() {
@@ -169,6 +184,11 @@ fn default_network(engine: &Engine) -> Result<BridgeNetwork> {
         .map_err(|e| EngineError::Network { name: "bridge".into(), source: Box::new(e) })?;
     for warning in &decision.warnings {
         log::warn!("{warning}");
+    }
+    if let Some(old) = &decision.replaces {
+        // Nobody is on it, or it would not have been replaced.
+        apply::purge(&table_name(&engine.paths.roots.instance()), &old.alias)
+            .map_err(|e| EngineError::Network { name: "bridge".into(), source: Box::new(e) })?;
     }
     Ok(decision.network)
 }

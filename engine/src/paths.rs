@@ -84,6 +84,11 @@ impl Paths {
     pub fn network_plan(&self, id: &ContainerId) -> PathBuf {
         self.run(id).join("network.json")
     }
+    /// There when another container has joined its network namespace, which may
+    /// then outlive it.
+    pub fn joined(&self, id: &ContainerId) -> PathBuf {
+        self.run(id).join("joined")
+    }
     /// Where clients attach.
     pub fn control_socket(&self, id: &ContainerId) -> PathBuf {
         self.run(id).join("ctl.sock")

@@ -2,6 +2,7 @@
 //! undo list first; then a fork, and the supervisor does the rest.
 
 use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
@@ -157,12 +158,12 @@ fn prepare(engine: &Engine, container: Container, run: RunDir, mode: StartMode) 
         work: paths.container(id).join("work"),
         rootfs: paths.rootfs(id),
         sources,
-        join_network: place.join.clone(),
+        join_network: place.join.as_ref().map(by_descriptor),
         host_devices: if record.request.privileged { facts::device_nodes() } else { Vec::new() },
         cgroup: cgroup.clone(),
         seccomp_profile: seccomp_profile(record)?,
     })?;
-    let Place { plan: network, endpoint, claims, .. } = place;
+    let Place { plan: network, endpoint, claims, join, .. } = place;
     let journal = Journal {
         id: id.clone(),
         cgroup,
@@ -183,6 +184,7 @@ fn prepare(engine: &Engine, container: Container, run: RunDir, mode: StartMode) 
         network,
         endpoint,
         reservations: claims.map(|c| c.keep()).unwrap_or_default(),
+        joined: join,
         journal,
         lock,
         size: match mode {
@@ -192,6 +194,11 @@ fn prepare(engine: &Engine, container: Container, run: RunDir, mode: StartMode) 
         attached: mode != StartMode::Detached,
         container,
     })
+}
+
+/// A path that leads to an open file in this process, and in its forks.
+fn by_descriptor(file: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 fn seccomp_profile(record: &crate::container::Record) -> Result<Option<Vec<u8>>> {

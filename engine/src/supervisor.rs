@@ -52,6 +52,8 @@ pub struct Launch {
     pub endpoint: Option<Endpoint>,
     /// Bound sockets that reserve the published ports.
     pub reservations: Vec<OwnedFd>,
+    /// Another container's network namespace, which the plan names by this descriptor.
+    pub joined: Option<OwnedFd>,
     /// How to take it back; saved already.
     pub journal: Journal,
     /// Says that this container has a supervisor.

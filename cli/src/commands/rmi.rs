@@ -13,8 +13,12 @@ use crate::failure::Failure;
 pub(super) fn remove(engine: &Engine, flags: &RemoveImageFlags) -> Result<u8, Failure> {
     let store = engine.store()?;
     super::each(&flags.images, |name| {
-        let containers = engine.list()?;
-        let in_use = |image: &rcnt_base::ids::Digest| user(&containers, image);
+        // Asked under the store's lock: a container stored just now counts. What
+        // cannot be listed may well be in use.
+        let in_use = |image: &rcnt_base::ids::Digest| match engine.list() {
+            Ok(containers) => user(&containers, image),
+            Err(_) => Some(Use { container: "unknown (cannot list them)".into(), running: true }),
+        };
         let removed = store.remove(name, flags.force, &in_use).map_err(|e| Failure::of(&e))?;
         let lines: Vec<String> = removed.iter().map(ToString::to_string).collect();
         Ok(lines.join("\n"))
