@@ -91,6 +91,14 @@ pub enum EngineError {
     /// Rights and filters.
     #[error("cannot plan the container's rights")]
     Rights(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// `--security-opt seccomp=FILE`.
+    #[error("cannot use seccomp profile {}", .path.display())]
+    SeccompProfile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The image store.
     #[error(transparent)]
     Image(#[from] Box<images::store::StoreError>),

@@ -133,7 +133,7 @@ fn prepare(
     args: &ExecArgs,
 ) -> Result<(ExecTarget, ProcessPlan)> {
     let container = engine.reload(container)?;
-    let not_running = || EngineError::NotRunning(container.id.to_string());
+    let not_running = || EngineError::NotRunning(container.name.to_string());
     if container.state.status != Status::Running || stop::first_process(&container).is_none() {
         return Err(not_running());
     }

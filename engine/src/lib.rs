@@ -123,9 +123,9 @@ impl Engine {
     /// Every container, newest first.
     ///
     /// # Errors
-    /// A damaged file.
+    /// The directory of containers cannot be read.
     pub fn list(&self) -> Result<Vec<Container>> {
-        records::sweep(&self.paths)?;
+        records::sweep(&self.paths.containers())?;
         let mut all = records::list(&self.paths)?;
         all.iter_mut().try_for_each(|c| repair::settle(&self.paths, c))?;
         Ok(all)
@@ -177,7 +177,7 @@ impl Engine {
     pub fn attach(&self, container: &Container, stdin: bool, output: bool) -> Result<Session> {
         session::Remote::connect(&self.paths.run(&container.id), stdin, output)
             .map(Session::Remote)
-            .map_err(|_| EngineError::NotRunning(container.id.to_string()))
+            .map_err(|_| EngineError::NotRunning(container.name.to_string()))
     }
 
     /// Runs one more process in a container, its streams in the caller's hands.

@@ -223,8 +223,10 @@ pub fn filter(
     let conditions = || seccomp::Conditions::here(capabilities.bounding).map_err(rights);
     match (&security.seccomp, profile) {
         (SeccompChoice::Unconfined, _) => Ok(None),
-        (SeccompChoice::File(_), Some(text)) => {
-            seccomp::compile_json(text, conditions()?).map_err(rights)
+        (SeccompChoice::File(path), Some(text)) => {
+            seccomp::compile_json(text, conditions()?).map_err(|source| {
+                EngineError::SeccompProfile { path: path.clone(), source: Box::new(source) }
+            })
         }
         _ if privileged => Ok(None),
         _ => seccomp::default_program(conditions()?).map(Some).map_err(rights),

@@ -12,10 +12,6 @@ use crate::container::{Container, Record, State};
 use crate::error::{EngineError, Result};
 use crate::paths::Paths;
 
-/// How long a half-made directory may be under construction before it counts
-/// as left behind by a crash.
-const STALE: std::time::Duration = std::time::Duration::from_secs(300);
-
 /// Stores a new container and takes its name.
 ///
 /// # Errors
@@ -25,7 +21,7 @@ pub fn create(paths: &Paths, record: &Record, durability: Durability) -> Result<
     for dir in [paths.containers(), paths.names()] {
         files::create_dirs(&dir).map_err(saving())?;
     }
-    let building = paths.containers().join(format!(".new-{}", record.id));
+    let building = paths.containers().join(under_construction(".new-", &record.id));
     let built = (|| {
         fs::create_dir(&building)?;
         for part in ["upper", "work"] {
@@ -77,9 +73,7 @@ fn claim_name(paths: &Paths, name: &Name, id: &ContainerId) -> Result<()> {
 fn holder(paths: &Paths, link: &Path) -> Result<Option<ContainerId>> {
     let Ok(target) = fs::read_link(link) else { return Ok(None) };
     let id: Option<ContainerId> = target.to_str().and_then(|t| t.parse().ok());
-    let alive = id.filter(|id| {
-        paths.container(id).exists() || paths.containers().join(format!(".new-{id}")).exists()
-    });
+    let alive = id.filter(|id| paths.container(id).exists() || is_being_made(paths, id));
     if alive.is_none() {
         files::remove_if_exists(link)
             .map_err(EngineError::state("cannot remove a name left behind"))?;
@@ -105,14 +99,18 @@ pub fn load(paths: &Paths, id: &ContainerId) -> Result<Option<Container>> {
     Ok(Some(Container { id: id.clone(), name: record.name.clone(), record, state }))
 }
 
-/// Every container, newest first.
+/// Every container, newest first. One whose files are damaged is left out, and
+/// said to be.
 ///
 /// # Errors
-/// A damaged file.
+/// The directory cannot be read.
 pub fn list(paths: &Paths) -> Result<Vec<Container>> {
     let mut all = Vec::new();
     for id in ids(&paths.containers())? {
-        all.extend(load(paths, &id)?);
+        match load(paths, &id) {
+            Ok(container) => all.extend(container),
+            Err(error) => log::warn!("{}", rcnt_base::report::chain(&error)),
+        }
     }
     all.sort_by(|a, b| b.record.created.cmp(&a.record.created).then_with(|| a.id.cmp(&b.id)));
     Ok(all)
@@ -205,20 +203,38 @@ pub fn remove(paths: &Paths, id: &ContainerId, name: &Name) -> Result<()> {
     files::remove_tree(&gone).map_err(removing())
 }
 
-/// Removes directories that a crash left half made or half removed.
+/// The name of a directory that is being made by this process, to be renamed
+/// when it is whole.
+pub(crate) fn under_construction(prefix: &str, id: &ContainerId) -> String {
+    format!("{prefix}{id}.{}", std::process::id())
+}
+
+/// Whether a name of [`under_construction`] was left behind: its maker is gone.
+fn is_abandoned(name: &str) -> bool {
+    let maker = name.rsplit_once('.').and_then(|(_, pid)| pid.parse::<u32>().ok());
+    maker.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+}
+
+fn is_being_made(paths: &Paths, id: &ContainerId) -> bool {
+    let prefix = format!(".new-{id}.");
+    hidden(&paths.containers()).iter().any(|name| name.starts_with(&prefix) && !is_abandoned(name))
+}
+
+/// The names in `dir` that begin with a dot.
+fn hidden(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.starts_with('.')).collect()
+}
+
+/// Removes what a crash left half made or half removed in `dir`.
 ///
 /// # Errors
-/// The directory cannot be read.
-pub fn sweep(paths: &Paths) -> Result<()> {
-    let Ok(entries) = fs::read_dir(paths.containers()) else { return Ok(()) };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|m| m.elapsed().ok());
-        let stale = name.starts_with(".gone-")
-            || (name.starts_with(".new-") && age.is_some_and(|age| age > STALE));
-        if stale {
-            files::remove_tree(&entry.path())
+/// The first directory that cannot be removed.
+pub(crate) fn sweep(dir: &Path) -> Result<()> {
+    for name in hidden(dir) {
+        if name.starts_with(".gone-") || is_abandoned(&name) {
+            files::remove_tree(&dir.join(name))
                 .map_err(EngineError::state("cannot remove what a crash left"))?;
         }
     }

@@ -23,6 +23,7 @@ const KILLED: i32 = 137;
 /// The directory of running containers cannot be read. What one container's
 /// clean-up could not do is told in its state and tried again by the next command.
 pub fn repair(paths: &Paths) -> Result<()> {
+    records::sweep(&paths.runs())?;
     for id in records::ids(&paths.runs())? {
         if !Lock::is_held(&paths.supervisor_lock(&id)) {
             repair_one(paths, &id)?;

@@ -268,8 +268,13 @@ pub enum RequestError {
     #[error("invalid ulimit type: {0}")]
     UlimitName(String),
     /// `--ulimit`.
-    #[error("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")]
+    #[error(
+        "invalid --ulimit {name}: ulimit soft limit must be less than or equal to hard limit: \
+         {soft} > {hard}"
+    )]
     UlimitOrder {
+        /// As typed.
+        name: String,
         /// As typed.
         soft: i64,
         /// As typed.

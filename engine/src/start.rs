@@ -56,8 +56,8 @@ pub fn start(engine: &Engine, container: &Container, mode: StartMode) -> Result<
     let _step = Step::new("start");
     match process::fork() {
         Ok(Fork::Child) => {
-            drop((ours, command_lock));
-            let code = supervisor::supervise(launch, theirs);
+            drop(ours);
+            let code = supervisor::supervise(launch, command_lock, theirs);
             child::exit_now(u8::try_from(code).unwrap_or(1))
         }
         Ok(Fork::Parent(_)) => {
@@ -103,7 +103,7 @@ impl RunDir {
         let making =
             || EngineError::state(format!("cannot make the run directory of {}", id.short()));
         files::create_dirs(&paths.runs()).map_err(making())?;
-        let building = paths.runs().join(format!(".{id}.{}", std::process::id()));
+        let building = paths.runs().join(records::under_construction(".", id));
         let made = (|| {
             fs::create_dir(&building)?;
             fs::create_dir(building.join("rootfs"))?;

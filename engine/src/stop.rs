@@ -32,7 +32,7 @@ pub fn stop(
     let config = &container.record.config;
     let signal = signal.map_or(Ok(config.stop_signal), signals::parse)?;
     let timeout = timeout.unwrap_or(config.stop_timeout);
-    let container = engine.reload(container)?;
+    let container = settled(engine, container)?;
     if container.state.status != Status::Running {
         return Ok(());
     }
@@ -45,15 +45,21 @@ pub fn stop(
     destroy(engine, &container)
 }
 
+/// The container as it is when nobody is just starting or removing it.
+fn settled(engine: &Engine, container: &Container) -> Result<Container> {
+    drop(records::lock(&engine.paths, container)?);
+    engine.reload(container)
+}
+
 /// Sends a signal to the container's first process.
 ///
 /// # Errors
 /// The signal is none, or the container does not run.
 pub fn kill(engine: &Engine, container: &Container, signal: &str) -> Result<()> {
     let signal = signals::parse(signal)?;
-    let container = engine.reload(container)?;
+    let container = settled(engine, container)?;
     if container.state.status != Status::Running {
-        return Err(EngineError::NotRunning(container.id.to_string()));
+        return Err(EngineError::NotRunning(container.name.to_string()));
     }
     if signal == 9 {
         // As docker: a kill returns when the container is gone.
@@ -106,9 +112,7 @@ pub fn remove(engine: &Engine, container: &Container, force: bool, volumes: bool
     let container = engine.reload(container)?;
     if container.state.status == Status::Running {
         if !force {
-            return Err(EngineError::RemoveRunning(
-                format!("/{}", container.name).trim_start_matches('/').to_owned(),
-            ));
+            return Err(EngineError::RemoveRunning(container.name.to_string()));
         }
         destroy(engine, &container)?;
     }

@@ -76,13 +76,16 @@ struct Ending {
 }
 
 /// Runs in the forked child until the container has ended and is cleaned up.
-/// Returns the process's exit code.
-pub fn supervise(launch: Launch, client: UnixStream) -> i32 {
+/// Returns the process's exit code. `starting` is the right to change the
+/// container: kept until it runs, even when the CLI is killed meanwhile, so that
+/// nobody removes a container that is about to run.
+pub fn supervise(launch: Launch, starting: Lock, client: UnixStream) -> i32 {
     let mut clients = Clients::new(Client::new(client, launch.attached).ok());
     let running = match start::start(&launch, &mut clients) {
         Ok(running) => running,
         Err(error) => {
             end_failed(launch, &error);
+            drop(starting);
             let json = serde_json::to_vec(&error).unwrap_or_default();
             clients.send(&Reply::Failed(json));
             clients.flush_all();
@@ -90,6 +93,7 @@ pub fn supervise(launch: Launch, client: UnixStream) -> i32 {
         }
     };
     let ending = keep(launch, &running);
+    drop(starting);
     clients.send(&Reply::Started);
     start::let_go_of_stderr();
     let group = ending.journal.cgroup.clone();

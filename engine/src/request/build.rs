@@ -311,7 +311,7 @@ fn ulimit(text: &str) -> Result<Ulimit, RequestError> {
     };
     let (soft, hard) = (number(soft)?, number(hard)?);
     if hard != -1 && (soft == -1 || soft > hard) {
-        return Err(RequestError::UlimitOrder { soft, hard });
+        return Err(RequestError::UlimitOrder { name: name.to_owned(), soft, hard });
     }
     Ok(Ulimit { name: name.to_owned(), soft, hard })
 }

@@ -12,6 +12,7 @@ use rcnt_netstack::sysctl::ProcSys;
 use rcnt_runtime::spawn::{self, ChildIo, Init};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Signal, pidfd_send_signal};
 
 use super::Launch;
 use super::clients::Clients;
@@ -88,8 +89,13 @@ fn start_command(
         .listen(&launch.paths.run(&launch.container.id))
         .map_err(|e| failed("supervisor", "cannot listen for clients", e))?;
     connect(launch, &init)?;
-    // Gone means that init has failed by itself, which it tells next.
-    let _ = init.network_ready();
+    if let Err(error) = init.network_ready() {
+        // It has failed by itself, which it tells; or it would wait for ever.
+        let _ = pidfd_send_signal(init.pidfd(), Signal::KILL);
+        let told = init.wait_started().err();
+        reap(&init);
+        return Err(told.unwrap_or_else(|| failed("network", "cannot tell init to go on", error)));
+    }
     let step = Step::new("wait for exec");
     let started = init.wait_started();
     drop(step);
