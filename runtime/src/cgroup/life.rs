@@ -245,7 +245,7 @@ fn remove_dir(dir: &Path, deadline: Instant) -> Result<(), CgroupError> {
 }
 
 /// Removes the directories above `path` that are empty, as far as they are. For
-/// when an instance's last container has gone; a concurrent [`super::create`] makes them anew.
+/// when an instance's last container has gone; a concurrent [`super::create()`] makes them anew.
 ///
 /// # Errors
 /// Only a bad path; a parent in use simply stays.

@@ -151,7 +151,7 @@ pub(crate) struct ExecArgs {
     /// On a terminal
     #[arg(short, long)]
     pub(crate) tty: bool,
-    /// UID[:GID]
+    /// User and group: `UID` or `UID:GID`
     #[arg(short, long)]
     pub(crate) user: Option<String>,
     /// Supplementary groups

@@ -254,6 +254,7 @@ fn erase(directory: &Directory, saved: &Saved) -> Result<(), Error> {
     cgroup::kill_all(&layout, &saved.cgroup)?;
     wait_gone(saved);
     cgroup::remove(&layout, &saved.cgroup)?;
+    cgroup::remove_empty_parents(&layout, &saved.cgroup)?;
     if let Some(all) = saved.config.hooks()
         && let Err(error) = hooks::run(all.poststop().as_ref(), &saved.json(Status::Stopped))
     {
