@@ -1,5 +1,5 @@
 //! The directory tree is the database: files are written whole and renamed,
-//! claims are O_EXCL creations, locks are flock(2). Readers take no lock.
+//! locks are flock(2). Readers take no lock.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -50,7 +50,7 @@ pub fn write_atomic_mode(
     let nth = COUNTER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let temp = dir.join(format!(".{name}.{}.{nth}.tmp", std::process::id()));
     let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temp)?;
+        let mut file = create_anew(&temp, mode)?;
         file.write_all(bytes)?;
         // open(2)'s mode is cut by the umask; what we were asked for is exact.
         rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(mode))?;
@@ -67,6 +67,19 @@ pub fn write_atomic_mode(
         let _ = std::fs::remove_file(&temp);
     }
     at(path, "write", written)
+}
+
+/// Creates a file that nobody else can have open. A process that was killed with
+/// the pid we have now may have left one of that name.
+fn create_anew(path: &Path, mode: u32) -> io::Result<File> {
+    let create = || OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    match create() {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(path)?;
+            create()
+        }
+        created => created,
+    }
 }
 
 /// Makes names created in or removed from `dir` survive a power cut.
@@ -99,30 +112,6 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T, durability: Durability) 
     write_atomic(path, &bytes, durability)
 }
 
-/// Creates `path` with `content` if nobody has: `Ok(false)` means it is taken.
-/// The file appears whole (written aside, then link(2)ed), so whoever finds it
-/// taken can read who holds it.
-///
-/// # Errors
-/// Anything but "exists already".
-pub fn claim(path: &Path, content: &[u8]) -> io::Result<bool> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    static COUNTER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    let nth = COUNTER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let temp = dir.join(format!(".claim.{}.{nth}.tmp", std::process::id()));
-    let claimed = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temp)?;
-        file.write_all(content)?;
-        match std::fs::hard_link(&temp, path) {
-            Ok(()) => Ok(true),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(e) => Err(e),
-        }
-    })();
-    let _ = std::fs::remove_file(&temp);
-    at(path, "claim", claimed)
-}
-
 /// Removes a file; "already gone" is success.
 ///
 /// # Errors
@@ -134,15 +123,12 @@ pub fn remove_if_exists(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes a directory and all below it; "already gone" is success.
+/// [`crate::tree::remove`], with the path in its error.
 ///
 /// # Errors
 /// Anything but "not found".
 pub fn remove_tree(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => at(path, "remove", Err(e)),
-        _ => Ok(()),
-    }
+    at(path, "remove", crate::tree::remove(path))
 }
 
 /// Creates a directory and its parents, mode 0700.
@@ -185,8 +171,22 @@ impl Lock {
         Self::wait_for(path, FlockOperation::LockShared)
     }
 
+    /// As [`Lock::wait_shared`], for a lock that somebody else has made; an absent
+    /// one is an error.
+    ///
+    /// # Errors
+    /// The lock file cannot be opened.
+    pub fn wait_shared_existing(path: &Path) -> io::Result<Self> {
+        let file = at(path, "open", File::open(path))?;
+        Self::lock_file(path, file, FlockOperation::LockShared)
+    }
+
     fn wait_for(path: &Path, operation: FlockOperation) -> io::Result<Self> {
         let file = at(path, "open", Self::open(path))?;
+        Self::lock_file(path, file, operation)
+    }
+
+    fn lock_file(path: &Path, file: File, operation: FlockOperation) -> io::Result<Self> {
         loop {
             match flock(&file, operation) {
                 Err(rustix::io::Errno::INTR) => {}
@@ -239,23 +239,23 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_is_won_once_and_tells_its_holder() {
+    fn the_temporary_of_a_killed_process_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tcp-8080");
-        let wins: usize = std::thread::scope(|scope| {
-            let racers: Vec<_> = (0..8)
-                .map(|n| {
-                    scope.spawn({
-                        let path = &path;
-                        move || claim(path, &[b'0' + n]).unwrap()
-                    })
-                })
-                .collect();
-            racers.into_iter().map(|r| usize::from(r.join().unwrap())).sum()
-        });
-        assert_eq!(wins, 1);
-        assert_eq!(std::fs::read(&path).unwrap().len(), 1);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        let path = dir.path().join("state.json");
+        // Pids come back: every name that this process could be about to use is taken.
+        for nth in 0..10_000 {
+            let left = dir.path().join(format!(".state.json.{}.{nth}.tmp", std::process::id()));
+            std::fs::hard_link(dir.path().join("other"), &left).unwrap_or_else(|_| {
+                File::create(dir.path().join("other")).unwrap().write_all(b"left").unwrap();
+                File::create(&left).unwrap();
+            });
+        }
+        write_atomic(&path, b"new", Durability::Volatile).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        // Replaced, not written to: it may be another file's second name.
+        assert_eq!(std::fs::read(dir.path().join("other")).unwrap(), b"left");
+        std::fs::create_dir(dir.path().join("taken")).unwrap();
+        write_atomic(&dir.path().join("taken"), b"new", Durability::Volatile).unwrap_err();
     }
 
     #[test]

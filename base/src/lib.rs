@@ -3,7 +3,8 @@
 //!
 //! - [`ids`]    names and digests: parsed once, valid ever after
 //! - [`roots`]  where an rcnt instance keeps its files
-//! - [`files`]  atomic writes, claims, locks, JSON state files
+//! - [`files`]  atomic writes, locks, JSON state files
+//! - [`tree`]   removing a directory tree that a stranger shaped
 //! - [`report`] error chain → one line, hint and exit code; [`report::StartError`] crosses fork
 //! - [`trace`]  the log of steps and their times under `--debug`
 //! - [`sys`]    system calls that neither std nor rustix wraps
@@ -16,3 +17,4 @@ pub mod report;
 pub mod roots;
 pub mod sys;
 pub mod trace;
+pub mod tree;

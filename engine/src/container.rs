@@ -49,6 +49,9 @@ pub struct Record {
     pub config: ProcessConfig,
     /// Its volumes, in the order they are mounted.
     pub volumes: Vec<VolumeMount>,
+    /// The text of `--security-opt seccomp=FILE`, as it was when it was created.
+    #[serde(default)]
+    pub seccomp_profile: Option<String>,
 }
 
 /// What runs: the image's configuration with the request's on top.

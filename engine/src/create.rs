@@ -15,7 +15,7 @@ use crate::error::{EngineError, Result};
 use crate::facts::HostFacts;
 use crate::pull::{PullOptions, image};
 use crate::request::{self, NetworkMode, RunArgs, RunRequest};
-use crate::{Engine, names, records, signals, volumes};
+use crate::{Engine, names, plan, records, signals, volumes};
 
 /// Seconds that `stop` waits, unless told otherwise.
 const STOP_TIMEOUT: i64 = 10;
@@ -48,6 +48,7 @@ pub fn create(
         name: name.clone().map_or_else(|| generated(&id, 0), Ok)?,
         id,
         created: OffsetDateTime::now_utc(),
+        seccomp_profile: seccomp_profile(&request)?,
         request,
         image_id: image.id,
         config,
@@ -89,6 +90,19 @@ fn generated(id: &ContainerId, attempt: usize) -> Result<Name> {
         *byte = source.wrapping_mul(37).wrapping_add(u8::try_from(attempt).unwrap_or(0));
     }
     names::generate(seed).parse().map_err(EngineError::Name)
+}
+
+/// Reads `--security-opt seccomp=FILE`, so that the container does not depend on it.
+fn seccomp_profile(request: &RunRequest) -> Result<Option<String>> {
+    /// A profile larger than this is something else (docker's has 16 KiB).
+    const MOST: u64 = 4 << 20;
+    let Some(path) = plan::seccomp_profile_path(&request.security_opt)? else { return Ok(None) };
+    let reading = || EngineError::state(format!("cannot read seccomp profile {}", path.display()));
+    let size = std::fs::metadata(&path).map_err(reading())?.len();
+    if size > MOST {
+        return Err(reading()(std::io::Error::other("it is larger than 4 MiB")));
+    }
+    std::fs::read_to_string(&path).map(Some).map_err(reading())
 }
 
 /// The network must exist, and a container to join too: its name becomes its id.

@@ -68,6 +68,9 @@ pub enum EngineError {
     /// A process that survives even SIGKILL.
     #[error("container {0} does not end, even killed")]
     WillNotDie(String),
+    /// The clean-up after its last run does not end.
+    #[error("container {0} is still being cleaned up after its last run")]
+    StillEnding(String),
     /// Nothing to run.
     #[error("no command specified")]
     NoCommand,

@@ -26,7 +26,9 @@ pub(crate) fn write(
     place: &Place,
 ) -> Result<Vec<(PathBuf, PathBuf)>> {
     // Who joins a network namespace shares its owner's names.
-    let run = engine.paths.run(place.joined.as_ref().unwrap_or(&container.id));
+    // In the data root: what a container writes into them must not fill the
+    // memory that the exec root usually is.
+    let dir = engine.paths.container(place.joined.as_ref().unwrap_or(&container.id));
     if place.joined.is_none() {
         let writing = || EngineError::state("cannot write the container's /etc files");
         let host = read_host_resolv_conf(Path::new("/")).map_err(writing())?;
@@ -36,11 +38,11 @@ pub(crate) fn write(
             ("hosts", hosts(engine, container, place)?),
         ];
         for (name, text) in texts {
-            files::write_atomic_mode(&run.join(name), text.as_bytes(), 0o644, Durability::Volatile)
+            files::write_atomic_mode(&dir.join(name), text.as_bytes(), 0o644, Durability::Volatile)
                 .map_err(writing())?;
         }
     }
-    let file = |name: &str| (run.join(name), Path::new("/etc").join(name));
+    let file = |name: &str| (dir.join(name), Path::new("/etc").join(name));
     Ok(vec![file("resolv.conf"), file("hostname"), file("hosts")])
 }
 

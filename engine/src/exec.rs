@@ -153,8 +153,6 @@ fn process_plan(container: &Container, args: &ExecArgs) -> Result<ProcessPlan> {
     rights.request.privileged |= args.privileged;
     let capabilities = plan::capabilities(&rights, &facts)?;
     let privileged = rights.request.privileged;
-    let profile = plan::seccomp_profile_path(record)?.map(std::fs::read).transpose();
-    let profile = profile.map_err(EngineError::state("cannot read the seccomp profile"))?;
     let mut env = plan::environment(record);
     if args.tty && !env.iter().any(|e| e.starts_with("TERM=")) {
         env.push("TERM=xterm".to_owned());
@@ -171,13 +169,18 @@ fn process_plan(container: &Container, args: &ExecArgs) -> Result<ProcessPlan> {
         user: UserPlan::Spec(args.user.clone().unwrap_or_else(|| record.config.user.clone())),
         capabilities,
         no_new_privileges: security.no_new_privileges,
-        rlimits: Vec::new(),
-        seccomp: plan::filter(&security, profile.as_deref(), privileged, capabilities)?,
+        rlimits: plan::rlimits(record),
+        seccomp: plan::filter(
+            &security,
+            record.seccomp_profile.as_deref(),
+            privileged,
+            capabilities,
+        )?,
         apparmor_profile: security
             .apparmor_profile(security::HostSecurity::read())
             .map(str::to_owned),
         terminal: args.tty,
-        oom_score_adj: None,
+        oom_score_adj: record.request.oom_score_adj,
         umask: None,
         additional_groups: record.request.group_add.clone(),
     })

@@ -24,7 +24,7 @@ pub fn container(engine: &Engine, container: &Container) -> Value {
     let Container { id, name, record, state } = container;
     let paths = &engine.paths;
     let args = record.config.args();
-    let run = paths.run(id);
+    let dir = paths.container(id);
     json!({
         "Id": id,
         "Created": timestamp(Some(record.created)),
@@ -44,9 +44,9 @@ pub fn container(engine: &Engine, container: &Container) -> Value {
             "FinishedAt": timestamp(state.finished),
         },
         "Image": record.image_id,
-        "ResolvConfPath": run.join("resolv.conf"),
-        "HostnamePath": run.join("hostname"),
-        "HostsPath": run.join("hosts"),
+        "ResolvConfPath": dir.join("resolv.conf"),
+        "HostnamePath": dir.join("hostname"),
+        "HostsPath": dir.join("hosts"),
         "LogPath": paths.log(id),
         "Name": format!("/{name}"),
         "RestartCount": 0,
@@ -88,17 +88,14 @@ fn config(container: &Container) -> Value {
         "Hostname": record.config.hostname,
         "Domainname": request.domainname.clone().unwrap_or_default(),
         "User": record.config.user,
-        "AttachStdin": request.interactive,
-        "AttachStdout": true,
-        "AttachStderr": true,
+        "AttachStdin": request.interactive && request.attached,
+        "AttachStdout": request.attached,
+        "AttachStderr": request.attached,
         "ExposedPorts": empty(exposed),
         "Tty": request.tty,
         "OpenStdin": request.interactive,
-        "StdinOnce": request.interactive,
-        "Env": crate::plan::environment(record)
-            .into_iter()
-            .filter(|e| !e.starts_with("HOSTNAME="))
-            .collect::<Vec<_>>(),
+        "StdinOnce": request.interactive && request.attached,
+        "Env": record.config.env,
         "Cmd": record.config.command,
         "Image": request.image,
         "Volumes": if volumes.is_empty() { Value::Null } else { empty(volumes) },

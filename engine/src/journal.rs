@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, Result};
 use crate::paths::Paths;
+use crate::records;
 
 /// `undo.json`: names only, so that it means the same in any process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,7 +66,19 @@ pub fn teardown(paths: &Paths, journal: &Journal) -> Vec<String> {
         note(claims::release(&paths.roots.exec, held).map_err(|e| report::chain(&e)));
     }
     if problems.is_empty() {
-        problems.extend(files::remove_tree(&paths.run(id)).err().map(|e| e.to_string()));
+        problems.extend(remove_run(paths, id).err().map(|e| e.to_string()));
     }
     problems
+}
+
+/// Removes a run directory, whole for whoever looks: it is renamed aside first.
+///
+/// # Errors
+/// The kernel's reason. What was renamed aside is swept by the next command.
+pub(crate) fn remove_run(paths: &Paths, id: &ContainerId) -> std::io::Result<()> {
+    let gone = paths.runs().join(records::under_construction(".gone-", id));
+    match std::fs::rename(paths.run(id), &gone) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        renamed => renamed.and_then(|()| files::remove_tree(&gone)),
+    }
 }

@@ -14,6 +14,9 @@
 
 use std::path::{Path, PathBuf};
 
+use rcnt_base::sys::child::{self, Rest};
+use rcnt_base::sys::sealed;
+
 pub use rcnt_base::roots::Roots;
 pub use rcnt_images as images;
 pub use rcnt_netstack as netstack;
@@ -67,6 +70,32 @@ pub struct Engine {
     pub config: Config,
 }
 
+/// Makes the calling process safe to have containers as children: closes every
+/// descriptor it inherited above stderr, and executes itself once more from a
+/// sealed mount of its own file, so that nothing a container finds in
+/// `/proc/<pid>/exe` can be written to (CVE-2019-5736). To be called first by
+/// every command that starts or enters a container, before it opens anything.
+///
+/// # Errors
+/// The kernel is too old.
+pub fn seal() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        // Told, better, by Engine::open.
+        return Ok(());
+    }
+    let sealed = child::inherit_only(2, Rest::Close).and_then(|()| sealed::seal_self());
+    let old =
+        |e: &std::io::Error| e.raw_os_error() == Some(rustix::io::Errno::NOSYS.raw_os_error());
+    match sealed {
+        Err(e) if old(&e) => Err(EngineError::Unsupported(
+            "this kernel is too old: rcnt needs Linux 5.12 or later (mount_setattr)".into(),
+        )),
+        sealed => sealed.map_err(EngineError::state("cannot seal rcnt's own file")),
+    }?;
+    // Older kernels name a process executed by descriptor after its number.
+    rustix::thread::set_name(c"rcnt").map_err(|e| EngineError::state("cannot name rcnt")(e.into()))
+}
+
 impl Engine {
     /// Opens an instance; makes its directories; cleans up after crashes.
     ///
@@ -115,9 +144,9 @@ impl Engine {
     /// # Errors
     /// Nobody, or several.
     pub fn find(&self, reference: &str) -> Result<Container> {
-        let mut container = records::find(&self.paths, reference)?;
-        repair::settle(&self.paths, &mut container)?;
-        Ok(container)
+        let container = records::find(&self.paths, reference)?;
+        let gone = || EngineError::NoSuchContainer(reference.to_owned());
+        repair::settle(&self.paths, container, false)?.ok_or_else(gone)
     }
 
     /// Every container, newest first.
@@ -125,17 +154,27 @@ impl Engine {
     /// # Errors
     /// The directory of containers cannot be read.
     pub fn list(&self) -> Result<Vec<Container>> {
-        records::sweep(&self.paths.containers())?;
-        let mut all = records::list(&self.paths)?;
-        all.iter_mut().try_for_each(|c| repair::settle(&self.paths, c))?;
+        records::sweep(&self.paths.containers());
+        let mut all = Vec::new();
+        for container in records::list(&self.paths)? {
+            all.extend(repair::settle(&self.paths, container, false)?);
+        }
         Ok(all)
     }
 
     fn reload(&self, container: &Container) -> Result<Container> {
+        self.load_settled(container, false)
+    }
+
+    /// [`Self::reload`] for who holds the right to change the container.
+    fn reload_locked(&self, container: &Container) -> Result<Container> {
+        self.load_settled(container, true)
+    }
+
+    fn load_settled(&self, container: &Container, locked: bool) -> Result<Container> {
         let gone = || EngineError::NoSuchContainer(container.name.to_string());
-        let mut now = records::load(&self.paths, &container.id)?.ok_or_else(gone)?;
-        repair::settle(&self.paths, &mut now)?;
-        Ok(now)
+        let now = records::load(&self.paths, &container.id)?.ok_or_else(gone)?;
+        repair::settle(&self.paths, now, locked)?.ok_or_else(gone)
     }
 
     /// Stores a new container. See [`create::create`].

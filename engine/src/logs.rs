@@ -6,8 +6,9 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -190,7 +191,15 @@ impl LogReader {
         if news.ended {
             return Ok(false);
         }
-        news.wait()?;
+        let left = match self.options.until {
+            None => None,
+            Some(until) => match Duration::try_from(until - OffsetDateTime::now_utc()) {
+                Ok(left) => Some(left),
+                // It is past.
+                Err(_) => return Ok(false),
+            },
+        };
+        news.wait(left)?;
         Ok(true)
     }
 
@@ -227,10 +236,14 @@ impl News {
         Ok(Some(Self { watch, end: Session::Remote(remote), ended: false }))
     }
 
-    fn wait(&mut self) -> io::Result<()> {
+    fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
         let mut fds = vec![PollFd::new(&self.watch, PollFlags::IN)];
         fds.extend(self.end.poll_fds());
-        match poll(&mut fds, None) {
+        let limit = limit.map(|limit| Timespec {
+            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: limit.subsec_nanos().into(),
+        });
+        match poll(&mut fds, limit.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }

@@ -46,10 +46,10 @@ pub(crate) fn place(engine: &Engine, container: &Container) -> Result<Place> {
             if target.state.status != Status::Running {
                 return Err(EngineError::JoinStopped(target.name.to_string()));
             }
+            let join = namespace(&target)?;
             let marking = EngineError::state("cannot mark the joined container");
             files::write_atomic(&engine.paths.joined(&target.id), b"", Durability::Volatile)
                 .map_err(marking)?;
-            let join = namespace(&target)?;
             Ok(Place { join: Some(join), joined: Some(target.id), ..nowhere })
         }
     }

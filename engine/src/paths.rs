@@ -1,9 +1,9 @@
 //! Where the engine's files are, and nothing else.
 //!
 //! ```text
-//! data-root/containers/<id>/{container.json,state.json,lock,log.json,upper,work}
+//! data-root/containers/<id>/{container.json,state.json,lock,log.json,upper,work,hosts,hostname,resolv.conf}
 //! data-root/names/<name> → id            data-root/volumes/<name>/_data
-//! exec-root/containers/<id>/{lock,undo.json,network.json,ctl.sock,rootfs,hosts,hostname,resolv.conf}
+//! exec-root/containers/<id>/{lock,undo.json,network.json,ctl.sock,rootfs}
 //! ```
 
 use std::path::PathBuf;
@@ -88,6 +88,10 @@ impl Paths {
     /// then outlive it.
     pub fn joined(&self, id: &ContainerId) -> PathBuf {
         self.run(id).join("joined")
+    }
+    /// There while a container with `--rm` is restarted: it stays for once.
+    pub fn keep(&self, id: &ContainerId) -> PathBuf {
+        self.run(id).join("keep")
     }
     /// Where clients attach.
     pub fn control_socket(&self, id: &ContainerId) -> PathBuf {

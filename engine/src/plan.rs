@@ -2,7 +2,7 @@
 //! docker's that is not the user's choice stands here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rcnt_base::report::{ExitKind, StartError};
 use rcnt_netstack::apply;
@@ -49,8 +49,6 @@ pub struct Inputs<'a> {
     pub host_devices: Vec<DeviceNode>,
     /// `rcnt/<id>`.
     pub cgroup: PathBuf,
-    /// The text of a `--security-opt seccomp=FILE`.
-    pub seccomp_profile: Option<Vec<u8>>,
 }
 
 /// Masked, as docker does.
@@ -106,10 +104,7 @@ pub fn container_plan(inputs: &Inputs<'_>) -> Result<ContainerPlan> {
         masked_paths: security.masked_paths(defaults(&MASKED)),
         readonly_paths: security.readonly_paths(defaults(&READONLY)),
         sysctls: request.sysctls.clone(),
-        cgroup: CgroupPlan {
-            path: inputs.cgroup.clone(),
-            resources: resources(request, &inputs.host_devices),
-        },
+        cgroup: CgroupPlan { path: inputs.cgroup.clone(), resources: resources(request) },
         process: process(inputs, &security)?,
         use_init: request.init,
     })
@@ -155,9 +150,8 @@ fn check_sysctls(sysctls: &BTreeMap<String, String>, own_network: bool) -> Resul
     Ok(())
 }
 
-fn resources(request: &crate::request::RunRequest, host_devices: &[DeviceNode]) -> Resources {
+fn resources(request: &crate::request::RunRequest) -> Resources {
     const PERIOD: u64 = 100_000;
-    let _ = host_devices;
     Resources {
         memory: request.memory,
         memory_swap: request.memory_swap,
@@ -185,7 +179,7 @@ fn process(inputs: &Inputs<'_>, security: &SecurityOptions) -> Result<ProcessPla
         rlimits: rlimits(record),
         seccomp: filter(
             security,
-            inputs.seccomp_profile.as_deref(),
+            record.seccomp_profile.as_deref(),
             request.privileged,
             capabilities,
         )?,
@@ -216,7 +210,7 @@ pub fn capabilities(record: &Record, facts: &HostFacts) -> Result<CapabilitySets
 /// The profile is not one.
 pub fn filter(
     security: &SecurityOptions,
-    profile: Option<&[u8]>,
+    profile: Option<&str>,
     privileged: bool,
     capabilities: CapabilitySets,
 ) -> Result<Option<SeccompProgram>> {
@@ -224,7 +218,7 @@ pub fn filter(
     match (&security.seccomp, profile) {
         (SeccompChoice::Unconfined, _) => Ok(None),
         (SeccompChoice::File(path), Some(text)) => {
-            seccomp::compile_json(text, conditions()?).map_err(|source| {
+            seccomp::compile_json(text.as_bytes(), conditions()?).map_err(|source| {
                 EngineError::SeccompProfile { path: path.clone(), source: Box::new(source) }
             })
         }
@@ -248,7 +242,8 @@ pub fn environment(record: &Record) -> Vec<String> {
     env
 }
 
-fn rlimits(record: &Record) -> Vec<Rlimit> {
+/// What `--ulimit` asked for.
+pub(crate) fn rlimits(record: &Record) -> Vec<Rlimit> {
     let number = |n: i64| u64::try_from(n).unwrap_or(u64::MAX);
     record
         .request
@@ -275,11 +270,13 @@ pub fn inside(
     }
 }
 
-/// Whether `path` may be the text of a seccomp profile: read by the caller.
-pub fn seccomp_profile_path(record: &Record) -> Result<Option<PathBuf>> {
-    let security = security::parse(&record.request.security_opt).map_err(rights)?;
-    Ok(match security.seccomp {
-        SeccompChoice::File(path) => Some(Path::new(&path).to_owned()),
+/// The file that `--security-opt seccomp=FILE` names.
+///
+/// # Errors
+/// An option that is none.
+pub fn seccomp_profile_path(options: &[String]) -> Result<Option<PathBuf>> {
+    Ok(match security::parse(options).map_err(rights)?.seccomp {
+        SeccompChoice::File(path) => Some(path),
         _ => None,
     })
 }

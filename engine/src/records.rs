@@ -191,7 +191,7 @@ pub fn lock(paths: &Paths, container: &Container) -> Result<Lock> {
 /// The first file that cannot be removed.
 pub fn remove(paths: &Paths, id: &ContainerId, name: &Name) -> Result<()> {
     let removing = || EngineError::state(format!("cannot remove container {name}"));
-    let gone = paths.containers().join(format!(".gone-{id}"));
+    let gone = paths.containers().join(under_construction(".gone-", id));
     match fs::rename(paths.container(id), &gone) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(removing()(e)),
         _ => {}
@@ -227,16 +227,14 @@ fn hidden(dir: &Path) -> Vec<String> {
     names.filter(|name| name.starts_with('.')).collect()
 }
 
-/// Removes what a crash left half made or half removed in `dir`.
-///
-/// # Errors
-/// The first directory that cannot be removed.
-pub(crate) fn sweep(dir: &Path) -> Result<()> {
+/// Removes what a crash left half made or half removed in `dir`. What cannot be
+/// removed is said, and stops nobody.
+pub(crate) fn sweep(dir: &Path) {
     for name in hidden(dir) {
-        if name.starts_with(".gone-") || is_abandoned(&name) {
-            files::remove_tree(&dir.join(name))
-                .map_err(EngineError::state("cannot remove what a crash left"))?;
+        if is_abandoned(&name)
+            && let Err(error) = files::remove_tree(&dir.join(&name))
+        {
+            log::warn!("cannot remove what a crash left: {error}");
         }
     }
-    Ok(())
 }

@@ -15,11 +15,11 @@ pub(crate) fn remove_files(
     container: &Container,
     anonymous_volumes: bool,
 ) -> Result<()> {
-    records::remove(paths, &container.id, &container.name)?;
+    // The record goes last: until then it tells whose the volumes are.
     if anonymous_volumes {
         volumes::remove_anonymous(paths, &container.record).map_err(EngineError::state(
             format!("cannot remove the volumes of container {}", container.name),
         ))?;
     }
-    Ok(())
+    records::remove(paths, &container.id, &container.name)
 }

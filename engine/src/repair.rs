@@ -1,13 +1,15 @@
 //! What a crash left: run directories whose lock nobody holds. Every command
 //! looks for them first; the clean-up is the same as after a normal end.
 
+use std::time::{Duration, Instant};
+
 use rcnt_base::files::{self, Lock};
 use rcnt_base::ids::ContainerId;
 use rcnt_base::report;
 use rcnt_netstack::plan::NetworkPlan;
 use rcnt_netstack::{apply, claims};
 
-use crate::container::Status;
+use crate::container::{Container, Status};
 use crate::error::{EngineError, Result};
 use crate::journal::{self, Journal};
 use crate::paths::Paths;
@@ -23,10 +25,14 @@ const KILLED: i32 = 137;
 /// The directory of running containers cannot be read. What one container's
 /// clean-up could not do is told in its state and tried again by the next command.
 pub fn repair(paths: &Paths) -> Result<()> {
-    records::sweep(&paths.runs())?;
+    records::sweep(&paths.runs());
     for id in records::ids(&paths.runs())? {
-        if !Lock::is_held(&paths.supervisor_lock(&id)) {
-            repair_one(paths, &id)?;
+        if Lock::is_held(&paths.supervisor_lock(&id)) {
+            continue;
+        }
+        // What is wrong with one container must not stop work on the others.
+        if let Err(error) = repair_one(paths, &id) {
+            log::warn!("cannot clean up after container {}: {}", id.short(), report::chain(&error));
         }
     }
     Ok(())
@@ -37,19 +43,16 @@ pub fn repair(paths: &Paths) -> Result<()> {
 /// # Errors
 /// Its lock cannot be opened.
 pub fn repair_one(paths: &Paths, id: &ContainerId) -> Result<()> {
-    let run = paths.run(id);
-    let lock = match Lock::try_now(&paths.supervisor_lock(id)) {
-        // Removed meanwhile by its supervisor or another command.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        lock => lock.map_err(EngineError::state(format!("cannot lock {}", run.display())))?,
-    };
-    let Some(_lock) = lock else { return Ok(()) };
+    let Some(_lock) = lock_abandoned(paths, id)? else { return Ok(()) };
     log::info!("container {} was left behind by a dead supervisor: cleaning up", id.short());
-    let container = records::load(paths, id)?;
+    // A record that cannot be read does not keep its network and cgroup alive.
+    let container = records::load(paths, id).unwrap_or_default();
     if let Some(container) = container.as_ref().filter(|c| c.state.status == Status::Running) {
         let error = "the container's supervisor was killed";
         let state = container.state.clone().exited(KILLED, error, false);
-        records::save_state(paths, id, &state)?;
+        if let Err(error) = records::save_state(paths, id, &state) {
+            log::warn!("{}", report::chain(&error));
+        }
     }
     let problems = undo(paths, id);
     for problem in &problems {
@@ -63,14 +66,49 @@ pub fn repair_one(paths: &Paths, id: &ContainerId) -> Result<()> {
     Ok(())
 }
 
+/// The lock of a run directory that nobody lives in.
+fn lock_abandoned(paths: &Paths, id: &ContainerId) -> Result<Option<Lock>> {
+    let path = paths.supervisor_lock(id);
+    let locking = || EngineError::state(format!("cannot lock {}", path.display()));
+    let lock = match Lock::try_now(&path) {
+        // Removed meanwhile by its supervisor or another command.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        lock => lock.map_err(locking())?,
+    };
+    let Some(lock) = lock else { return Ok(None) };
+    // Opened, then locked: in between its owner may have finished, and another
+    // start may have put a directory of its own in this place.
+    let held = rustix::fs::fstat(&lock).map_err(|e| locking()(e.into()))?;
+    let there = rustix::fs::stat(&path);
+    let same = there.is_ok_and(|there| (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino));
+    Ok(same.then_some(lock))
+}
+
+/// Waits until no run directory is left of a container that does not run: its
+/// supervisor may be cleaning up, or have died doing so.
+///
+/// # Errors
+/// It takes too long.
+pub fn vacate(paths: &Paths, id: &ContainerId) -> Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
+    while paths.run(id).exists() {
+        repair_one(paths, id)?;
+        if Instant::now() > deadline {
+            return Err(EngineError::StillEnding(id.short().to_owned()));
+        }
+        // Nothing tells of the end of another's clean-up, which takes milliseconds.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
 fn undo(paths: &Paths, id: &ContainerId) -> Vec<String> {
     // Claims without an undo list: the CLI died between taking them and writing it.
     let live = |owner: &ContainerId| owner != id && Lock::is_held(&paths.supervisor_lock(owner));
     let mut problems = match files::read_json::<Journal>(&paths.undo(id)) {
         Ok(journal) => journal::teardown(paths, &journal),
-        Err(_) => {
-            files::remove_tree(&paths.run(id)).err().map(|e| e.to_string()).into_iter().collect()
-        }
+        Err(_) => journal::remove_run(paths, id).err().map(|e| e.to_string()).into_iter().collect(),
     };
     if let Err(error) = claims::reap(&paths.roots.exec, &live) {
         problems.push(report::chain(&error));
@@ -79,26 +117,40 @@ fn undo(paths: &Paths, id: &ContainerId) -> Vec<String> {
 }
 
 /// A state that says "running" although nothing runs: the machine was switched
-/// off. Corrected where it is read.
+/// off, or the supervisor died just now. Corrected where it is read, by who has
+/// the right to change the container: `locked`, or nobody else has it now.
+/// `None`: that end removed the container.
 ///
 /// # Errors
-/// The state cannot be written.
-pub fn settle(paths: &Paths, container: &mut crate::container::Container) -> Result<()> {
-    if container.state.status != Status::Running
-        || Lock::is_held(&paths.supervisor_lock(&container.id))
-    {
-        return Ok(());
+/// The state cannot be read or written.
+pub fn settle(paths: &Paths, container: Container, locked: bool) -> Result<Option<Container>> {
+    let id = container.id.clone();
+    let is_settled = |container: &Container| {
+        container.state.status != Status::Running || Lock::is_held(&paths.supervisor_lock(&id))
+    };
+    if is_settled(&container) {
+        return Ok(Some(container));
     }
-    // Its supervisor may have recorded the end just now.
-    if let Some(now) = records::load(paths, &container.id)? {
-        *container = now;
+    let _lock = match locked {
+        true => None,
+        false => match Lock::try_now(&paths.command_lock(&id)) {
+            Ok(Some(lock)) => Some(lock),
+            // Somebody is changing it: what they make of it is read next time.
+            Ok(None) | Err(_) => return records::load(paths, &id),
+        },
+    };
+    repair_one(paths, &id)?;
+    let Some(container) = records::load(paths, &id)? else { return Ok(None) };
+    if is_settled(&container) {
+        return Ok(Some(container));
     }
-    if container.state.status == Status::Running {
-        let error = "the machine was restarted";
-        container.state = container.state.clone().exited(255, error, false);
-        records::save_state(paths, &container.id, &container.state)?;
+    let state = container.state.clone().exited(255, "the machine was restarted", false);
+    records::save_state(paths, &id, &state)?;
+    if container.record.request.auto_remove {
+        removal::remove_files(paths, &container, true)?;
+        return Ok(None);
     }
-    Ok(())
+    Ok(Some(Container { state, ..container }))
 }
 
 /// Somebody flushed the firewall: declares the ports of all running containers

@@ -125,6 +125,9 @@ pub struct RunRequest {
     pub interactive: bool,
     /// Give the process a terminal.
     pub tty: bool,
+    /// Started in the foreground, its streams the caller's.
+    #[serde(default)]
+    pub attached: bool,
     /// Remove when it ends.
     pub auto_remove: bool,
     /// Its network.

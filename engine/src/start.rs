@@ -12,7 +12,10 @@ use rcnt_base::report::StartError;
 use rcnt_base::sys::child;
 use rcnt_base::sys::process::{self, Fork};
 use rcnt_base::trace::Step;
+use rcnt_runtime::plan::ContainerPlan;
 use rcnt_runtime::spawn::WindowSize;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::process::{Resource, Rlimit, getrlimit};
 
 use crate::container::{Container, Status};
 use crate::error::{EngineError, Result};
@@ -45,7 +48,25 @@ pub enum StartMode {
 pub fn start(engine: &Engine, container: &Container, mode: StartMode) -> Result<Session> {
     let paths = &engine.paths;
     let command_lock = records::lock(paths, container)?;
-    let container = engine.reload(container)?;
+    let container = engine.reload_locked(container)?;
+    if container.record.request.auto_remove && container.state.status == Status::Exited {
+        // Its supervisor is about to remove it.
+        return Err(EngineError::NoSuchContainer(container.name.to_string()));
+    }
+    start_locked(engine, container, mode, command_lock)
+}
+
+/// [`start`] for who holds the right to change the container already.
+///
+/// # Errors
+/// As [`start`].
+pub(crate) fn start_locked(
+    engine: &Engine,
+    container: Container,
+    mode: StartMode,
+    command_lock: Lock,
+) -> Result<Session> {
+    let paths = &engine.paths;
     if container.state.status == Status::Running {
         return engine.attach(&container, false, mode != StartMode::Detached);
     }
@@ -61,7 +82,7 @@ pub fn start(engine: &Engine, container: &Container, mode: StartMode) -> Result<
             child::exit_now(u8::try_from(code).unwrap_or(1))
         }
         Ok(Fork::Parent(_)) => {
-            let Launch { paths, container, .. } = launch;
+            let (paths, container) = of_parent(launch);
             drop(theirs);
             wait_started(&paths, &container, ours)
         }
@@ -70,6 +91,12 @@ pub fn start(engine: &Engine, container: &Container, mode: StartMode) -> Result<
             Err(EngineError::state("cannot fork a supervisor")(error))
         }
     }
+}
+
+/// What the CLI still needs after the fork. Everything else it must let go of:
+/// the lock that says who supervises, and the reservations.
+fn of_parent(launch: Launch) -> (Paths, Container) {
+    (launch.paths, launch.container)
 }
 
 fn wait_started(paths: &Paths, container: &Container, socket: UnixStream) -> Result<Session> {
@@ -111,19 +138,28 @@ impl RunDir {
         })();
         let lock = made.inspect_err(|_| drop(files::remove_tree(&building))).map_err(making())?;
         let path = paths.run(id);
-        if fs::rename(&building, &path).is_err() {
-            // Left by a crash that happened after this command looked for such.
-            repair::repair_one(paths, id)?;
-            fs::rename(&building, &path)
-                .inspect_err(|_| drop(files::remove_tree(&building)))
-                .map_err(making())?;
-        }
+        let guard = Building(building);
+        // Its last supervisor may be cleaning up still, or have died.
+        repair::vacate(paths, id)?;
+        renameat_with(CWD, &guard.0, CWD, &path, RenameFlags::NOREPLACE)
+            .map_err(|e| making()(e.into()))?;
+        std::mem::forget(guard);
         Ok(Self { path, lock: Some(lock) })
     }
 
     /// From here on the journal removes it.
     fn keep(mut self) -> Option<Lock> {
         self.lock.take()
+    }
+}
+
+/// A directory that is not whole yet; removed when dropped.
+struct Building(PathBuf);
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        // What stays is swept by the next command.
+        let _ = files::remove_tree(&self.0);
     }
 }
 
@@ -144,13 +180,14 @@ fn prepare(engine: &Engine, container: Container, run: RunDir, mode: StartMode) 
     let image = engine.image_by_id(&record.image_id)?;
     let facts = HostFacts::read().map_err(EngineError::state("cannot read /proc"))?;
     volumes::check_binds(&record.request.mounts, true)?;
+    let files_before = getrlimit(Resource::Nofile);
     let place = network::place(engine, &container)?;
     let sources = Sources {
         volumes: volumes::prepare(paths, record)?,
         etc: etc_files::write(engine, &container, &place)?,
     };
     let cgroup = engine.cgroup_parent(&record.request).join(id);
-    let plan = plan::container_plan(&Inputs {
+    let mut plan = plan::container_plan(&Inputs {
         record,
         facts: &facts,
         layers: image.layers,
@@ -161,8 +198,8 @@ fn prepare(engine: &Engine, container: Container, run: RunDir, mode: StartMode) 
         join_network: place.join.as_ref().map(by_descriptor),
         host_devices: if record.request.privileged { facts::device_nodes() } else { Vec::new() },
         cgroup: cgroup.clone(),
-        seccomp_profile: seccomp_profile(record)?,
     })?;
+    keep_limit(&mut plan, &files_before);
     let Place { plan: network, endpoint, claims, join, .. } = place;
     let journal = Journal {
         id: id.clone(),
@@ -201,14 +238,16 @@ fn by_descriptor(file: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
-fn seccomp_profile(record: &crate::container::Record) -> Result<Option<Vec<u8>>> {
-    /// A profile larger than this is something else (docker's has 16 KiB).
-    const MOST: u64 = 4 << 20;
-    let Some(path) = plan::seccomp_profile_path(record)? else { return Ok(None) };
-    let reading = || EngineError::state(format!("cannot read seccomp profile {}", path.display()));
-    let size = fs::metadata(&path).map_err(reading())?.len();
-    if size > MOST {
-        return Err(reading()(std::io::Error::other("it is larger than 4 MiB")));
+/// Reserving many ports may have raised our own limit of open files; the
+/// container's is what ours was.
+fn keep_limit(plan: &mut ContainerPlan, before: &Rlimit) {
+    let asked = plan.process.rlimits.iter().any(|limit| limit.name == "nofile");
+    if getrlimit(Resource::Nofile) != *before && !asked {
+        let number = |n: Option<u64>| n.unwrap_or(u64::MAX);
+        plan.process.rlimits.push(rcnt_runtime::plan::Rlimit {
+            name: "nofile".into(),
+            soft: number(before.current),
+            hard: number(before.maximum),
+        });
     }
-    fs::read(&path).map(Some).map_err(reading())
 }

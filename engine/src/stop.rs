@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rcnt_base::files::Lock;
+use rcnt_base::files::{self, Durability, Lock};
+use rcnt_base::sys::child;
 use rcnt_runtime::cgroup;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::container::{Container, Status};
 use crate::error::{EngineError, Result};
@@ -78,9 +79,16 @@ pub fn restart(
     signal: Option<&str>,
     timeout: Option<i64>,
 ) -> Result<()> {
+    // Until it runs again `--rm` does not count.
+    if container.record.request.auto_remove {
+        let keep = engine.paths.keep(&container.id);
+        // No run directory: it does not run, and is not removed by stopping.
+        let _ = files::write_atomic(&keep, b"", Durability::Volatile);
+    }
     stop(engine, container, signal, timeout)?;
-    let container = engine.reload(container)?;
-    start::start(engine, &container, StartMode::Detached).map(drop)
+    let lock = records::lock(&engine.paths, container)?;
+    let container = engine.reload_locked(container)?;
+    start::start_locked(engine, container, StartMode::Detached, lock).map(drop)
 }
 
 /// Waits for the end of a container; returns its exit code. One that was never
@@ -98,6 +106,8 @@ pub fn wait(engine: &Engine, container: &Container) -> Result<i32> {
     {
         return Ok(code);
     }
+    // It takes no more clients, or died: its lock tells the end as well.
+    drop(Lock::wait_shared_existing(&engine.paths.supervisor_lock(&container.id)));
     repair::repair_one(&engine.paths, &container.id)?;
     Ok(engine.reload(&container)?.state.exit_code)
 }
@@ -109,7 +119,7 @@ pub fn wait(engine: &Engine, container: &Container) -> Result<i32> {
 pub fn remove(engine: &Engine, container: &Container, force: bool, volumes: bool) -> Result<()> {
     let paths = &engine.paths;
     let _lock = records::lock(paths, container)?;
-    let container = engine.reload(container)?;
+    let container = engine.reload_locked(container)?;
     if container.state.status == Status::Running {
         if !force {
             return Err(EngineError::RemoveRunning(container.name.to_string()));
@@ -137,13 +147,11 @@ fn destroy(engine: &Engine, container: &Container) -> Result<()> {
 
 fn send(container: &Container, signal: i32) -> Result<()> {
     let sending = || EngineError::state(format!("cannot signal container {}", container.name));
-    let number = Signal::from_named_raw(signal)
-        .ok_or_else(|| EngineError::Signal(signals::SignalError(signal.to_string())))?;
     // Ended just now is what was wanted, or will be seen by who waits.
     let Some(pidfd) = first_process(container) else { return Ok(()) };
-    match pidfd_send_signal(&pidfd, number) {
-        Err(rustix::io::Errno::SRCH) => Ok(()),
-        sent => sent.map_err(|e| sending()(e.into())),
+    match child::signal_pidfd(pidfd.as_fd(), signal) {
+        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => Ok(()),
+        sent => sent.map_err(sending()),
     }
 }
 
@@ -174,7 +182,7 @@ impl Ending {
     /// Whether it ended, and is cleaned up, within `limit`.
     fn wait(mut self, engine: &Engine, limit: Option<Duration>) -> Result<bool> {
         let waiting = || EngineError::state("cannot wait for the container's supervisor");
-        let deadline = limit.map(|l| Instant::now() + l);
+        let deadline = limit.and_then(|l| Instant::now().checked_add(l));
         if let Some(remote) = &mut self.remote {
             match remote.wait_exited(limit) {
                 Ok(Some(_)) => return Ok(true),

@@ -80,7 +80,7 @@ struct Ending {
 /// container: kept until it runs, even when the CLI is killed meanwhile, so that
 /// nobody removes a container that is about to run.
 pub fn supervise(launch: Launch, starting: Lock, client: UnixStream) -> i32 {
-    let mut clients = Clients::new(Client::new(client, launch.attached).ok());
+    let mut clients = Clients::new(Client::new(client, launch.attached, launch.attached).ok());
     let running = match start::start(&launch, &mut clients) {
         Ok(running) => running,
         Err(error) => {
@@ -152,13 +152,14 @@ fn end_exited(ending: Ending, exit_code: i32, oom_killed: bool) {
     let Ending { paths, container, journal, state, _reservations, _lock } = ending;
     // The record first: whoever finds the run directory gone must find the end.
     let state = state.exited(exit_code, "", oom_killed);
+    let remove = container.record.request.auto_remove && !paths.keep(&container.id).exists();
     let _ = records::save_state(&paths, &container.id, &state);
     let problems = journal::teardown(&paths, &journal);
     if !problems.is_empty() {
         let error = with_problems("", &problems);
         let _ = records::save_state(&paths, &container.id, &State { error, ..state });
     }
-    if container.record.request.auto_remove {
+    if remove {
         let _ = removal::remove_files(&paths, &container, true);
     }
 }

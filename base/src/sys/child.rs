@@ -127,6 +127,19 @@ pub fn kill(pid: Pid, signal: i32) -> io::Result<()> {
     }
 }
 
+/// Sends any signal number to the process of a pidfd (pidfd_send_signal(2)).
+///
+/// # Errors
+/// The kernel's reason: ESRCH when it has ended, EINVAL for a number that is none.
+pub fn signal_pidfd(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo is allowed and asks for what kill(2) would send; no
+    // other memory is involved, and the descriptor is borrowed for the call.
+    let sent =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0) };
+    if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// What [`inherit_only`] does to the descriptors above the last one kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rest {
@@ -142,16 +155,38 @@ pub enum Rest {
 /// # Errors
 /// The kernel's reason; ENOSYS before Linux 5.11.
 pub fn inherit_only(last: u32, rest: Rest) -> io::Result<()> {
+    close_range(last + 1, libc::c_uint::MAX, rest)
+}
+
+/// Closes every descriptor above 2 but `kept` (close_range(2)): what a clone
+/// does with its parent's before it goes where somebody else could see them.
+/// The contract of [`Rest::Close`] holds for each one closed.
+///
+/// # Errors
+/// The kernel's reason; ENOSYS before Linux 5.9.
+pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut kept: Vec<u32> =
+        kept.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for number in kept {
+        if number > first {
+            close_range(first, number - 1, Rest::Close)?;
+        }
+        first = first.max(number + 1);
+    }
+    close_range(first, libc::c_uint::MAX, Rest::Close)
+}
+
+fn close_range(first: u32, last: u32, rest: Rest) -> io::Result<()> {
     let flags = match rest {
         Rest::CloseOnExec => libc::CLOSE_RANGE_CLOEXEC,
         Rest::Close => 0,
     };
     // SAFETY: no memory is involved. Closing a descriptor some OwnedFd still
     // names makes that value stale; `Rest::Close` documents that its caller, a
-    // process that from here on uses descriptors 0 to `last` only, never drops one.
-    let result =
-        unsafe { libc::syscall(libc::SYS_close_range, last + 1, libc::c_uint::MAX, flags) };
-    match result {
+    // process that from here on uses only what it kept, never drops one.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

@@ -37,6 +37,13 @@ use crate::render;
 /// # Errors
 /// What is to be printed.
 pub(crate) fn dispatch(global: Global, command: Command) -> Result<u8, Failure> {
+    let has_containers_as_children = matches!(
+        command,
+        Command::Exec(_) | Command::Restart(_) | Command::Run(_) | Command::Start(_)
+    );
+    if has_containers_as_children {
+        rcnt_engine::seal().map_err(Failure::starting)?;
+    }
     match command {
         Command::Attach(flags) => attach::attach(&open(global)?, flags),
         Command::Completion(flags) => crate::completion::script(flags.shell).map(|()| 0),

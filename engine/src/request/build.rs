@@ -39,6 +39,7 @@ pub fn build(
         }),
         interactive: args.interactive,
         tty: args.tty,
+        attached: !args.detach,
         auto_remove: args.rm,
         publish: publish(&args.publish, &network)?,
         publish_all: args.publish_all && network != NetworkMode::Host,

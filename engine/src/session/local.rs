@@ -3,8 +3,9 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rcnt_base::sys::child;
 use rustix::event::{PollFd, PollFlags};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::Event;
@@ -154,10 +155,8 @@ impl Local {
     }
 
     pub(super) fn signal(&self, signal: i32) {
-        if let Some(signal) = Signal::from_named_raw(signal) {
-            // It may have ended just now.
-            let _ = pidfd_send_signal(&self.pidfd, signal);
-        }
+        // It may have ended just now.
+        let _ = child::signal_pidfd(self.pidfd.as_fd(), signal);
     }
 }
 
@@ -169,6 +168,13 @@ pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     let Some(status) = waitid(WaitId::PidFd(pidfd), options)? else { return Ok(None) };
     Ok(status.exit_status().or_else(|| status.terminating_signal().map(|n| 128 + n)))
+}
+
+/// Whether the process of a pidfd has ended, reaped or not.
+pub(crate) fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    rustix::event::poll(&mut fds, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }))
+        .is_ok_and(|ready| ready > 0)
 }
 
 /// Reads what is there. The stream is closed at its end, and also when its

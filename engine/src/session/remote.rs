@@ -89,7 +89,7 @@ impl Remote {
     /// # Errors
     /// The connection broke; `TimedOut`.
     pub(crate) fn wait_exited(&mut self, limit: Option<Duration>) -> io::Result<Option<i32>> {
-        let deadline = limit.map(|limit| Instant::now() + limit);
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         loop {
             for event in self.read()? {
                 match event {

@@ -13,7 +13,7 @@ use crate::session::frame::{Reply, Request};
 /// Bytes a client may be behind before the container's output waits for it.
 const MOST_UNSENT: usize = 256 << 10;
 /// Clients at the same time; more are refused.
-const MOST_CLIENTS: usize = 64;
+const MOST_CLIENTS: usize = 512;
 
 /// One attached client.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(super) struct Client {
     inbox: Vec<u8>,
     outbox: Vec<u8>,
     output: bool,
+    /// The CLI that started the container with `-i`: stdin ends with its own.
+    owns_input: bool,
     gone: bool,
 }
 
@@ -30,9 +32,9 @@ impl Client {
     ///
     /// # Errors
     /// The socket cannot be made non-blocking.
-    pub(super) fn new(socket: UnixStream, output: bool) -> io::Result<Self> {
+    pub(super) fn new(socket: UnixStream, output: bool, owns_input: bool) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, inbox: Vec::new(), outbox: Vec::new(), output, gone: false })
+        Ok(Self { socket, inbox: Vec::new(), outbox: Vec::new(), output, owns_input, gone: false })
     }
 
     fn send(&mut self, reply: &Reply) {
@@ -68,6 +70,8 @@ impl Client {
         loop {
             match Request::decode(&mut self.inbox) {
                 Ok(Some(Request::Hello { output, .. })) => self.output = output,
+                // Who attaches later may leave without ending the command's input.
+                Ok(Some(Request::CloseInput)) if !self.owns_input => {}
                 Ok(Some(request)) => requests.push(request),
                 Ok(None) => break,
                 Err(_) => {
@@ -88,12 +92,16 @@ impl Client {
 pub(super) struct Clients {
     listener: Option<UnixListener>,
     all: Vec<Client>,
+    /// No descriptor was left for a newcomer: none are taken until one leaves.
+    full: bool,
+    /// The owner of the input has gone.
+    input_lost: bool,
 }
 
 impl Clients {
     /// Only `first`, the CLI that forked us, until [`Clients::listen`].
     pub(super) fn new(first: Option<Client>) -> Self {
-        Self { listener: None, all: first.into_iter().collect() }
+        Self { listener: None, all: first.into_iter().collect(), full: false, input_lost: false }
     }
 
     /// Listens on `ctl.sock` in `run_dir`.
@@ -137,7 +145,8 @@ impl Clients {
             flags.set(PollFlags::OUT, !client.outbox.is_empty());
             fds.push(PollFd::new(&client.socket, flags));
         }
-        fds.extend(self.listener.iter().map(|l| PollFd::new(l, PollFlags::IN)));
+        let listener = self.listener.iter().filter(|_| !self.full);
+        fds.extend(listener.map(|l| PollFd::new(l, PollFlags::IN)));
         fds
     }
 
@@ -170,12 +179,20 @@ impl Clients {
         let ours = rustix::net::sockopt::socket_peercred(&socket)
             .is_ok_and(|peer| peer.uid == rustix::process::geteuid());
         if ours && self.all.len() < MOST_CLIENTS {
-            self.all.extend(Client::new(socket, false));
+            self.all.extend(Client::new(socket, false, false));
         }
     }
 
+    /// Whether the owner of the input has gone since this was last asked.
+    pub(super) fn take_input_lost(&mut self) -> bool {
+        std::mem::take(&mut self.input_lost)
+    }
+
     fn drop_gone(&mut self) {
+        let before = self.all.len();
+        self.input_lost |= self.all.iter().any(|client| client.gone && client.owns_input);
         self.all.retain(|client| !client.gone);
+        self.full &= self.all.len() == before;
         if self.all.is_empty() {
             self.all.shrink_to_fit();
         }

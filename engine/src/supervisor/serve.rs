@@ -3,11 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use rcnt_base::sys::memory;
 use rcnt_base::sys::signals::SignalFd;
+use rcnt_base::sys::{child, memory};
 use rcnt_runtime::spawn::Init;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, pidfd_send_signal};
 
 use super::clients::Clients;
 use super::log::{LogWriter, Stream};
@@ -16,6 +15,8 @@ use crate::container::Container;
 use crate::session::frame::{Reply, Request};
 use crate::session::reap;
 
+/// How often a terminal that nobody holds open is looked at.
+const HUNG_UP: Duration = Duration::from_secs(1);
 /// How long nothing must happen before memory is given back.
 const QUIET: Duration = Duration::from_millis(500);
 
@@ -34,10 +35,8 @@ impl Running {
     }
 
     fn signal(&self, number: i32) {
-        if let Some(signal) = Signal::from_named_raw(number) {
-            // It may have ended just now.
-            let _ = pidfd_send_signal(self.init.pidfd(), signal);
-        }
+        // It may have ended just now.
+        let _ = child::signal_pidfd(self.init.pidfd(), number);
     }
 }
 
@@ -55,17 +54,21 @@ pub(super) fn until_exit(
     loop {
         let patience = match (kill_at, grown) {
             (Some(at), _) => Patience::For(at.saturating_duration_since(Instant::now())),
+            (None, _) if running.streams.is_hung_up() => Patience::For(HUNG_UP),
             (None, true) => Patience::For(QUIET),
             (None, false) => Patience::Small,
         };
         let Ready { any, streams, clients: ready, signal, exited } =
             wait(&running, clients, patience);
-        if !any && kill_at.is_none() {
+        if running.streams.is_hung_up() {
+            // Nobody holds the terminal open now; somebody may again.
+            running.streams.look_again();
+        } else if !any && kill_at.is_none() {
             grown = false;
             continue;
         }
         grown = true;
-        if streams {
+        if streams || running.streams.is_hung_up() {
             running.streams.flush_input();
             if clients.keep_up() {
                 let Running { streams, log, .. } = &mut running;
@@ -74,6 +77,9 @@ pub(super) fn until_exit(
         }
         for request in clients.serve(&ready) {
             obey(&mut running, request);
+        }
+        if clients.take_input_lost() {
+            running.streams.close_input();
         }
         if signal && matches!(running.signals.read(), Ok(Some(_))) {
             kill_at = kill_at.or_else(|| stop(&running, container));
@@ -168,5 +174,6 @@ fn obey(running: &mut Running, request: Request) {
 fn stop(running: &Running, container: &Container) -> Option<Instant> {
     let config = &container.record.config;
     running.signal(config.stop_signal);
-    u64::try_from(config.stop_timeout).ok().map(|s| Instant::now() + Duration::from_secs(s))
+    let patience = u64::try_from(config.stop_timeout).ok().map(Duration::from_secs);
+    patience.and_then(|patience| Instant::now().checked_add(patience))
 }

@@ -88,13 +88,11 @@ fn start_command(
     clients
         .listen(&launch.paths.run(&launch.container.id))
         .map_err(|e| failed("supervisor", "cannot listen for clients", e))?;
-    connect(launch, &init)?;
-    if let Err(error) = init.network_ready() {
-        // It has failed by itself, which it tells; or it would wait for ever.
-        let _ = pidfd_send_signal(init.pidfd(), Signal::KILL);
-        let told = init.wait_started().err();
-        reap(&init);
-        return Err(told.unwrap_or_else(|| failed("network", "cannot tell init to go on", error)));
+    let go = |init: &Init| {
+        init.network_ready().map_err(|e| failed("network", "cannot tell init to go on", e))
+    };
+    if let Err(error) = connect(launch, &init).and_then(|()| go(&init)) {
+        return Err(end(&mut init, error));
     }
     let step = Step::new("wait for exec");
     let started = init.wait_started();
@@ -122,6 +120,16 @@ fn connect(launch: &Launch, init: &Init) -> Result<(), StartError> {
         crate::repair::publish_again(&launch.paths, &launch.container.id);
     }
     Ok(())
+}
+
+/// Ends an init that cannot go on. If it had ended by itself its own reason is
+/// the better one.
+fn end(init: &mut Init, error: StartError) -> StartError {
+    let alone = crate::session::has_ended(init.pidfd());
+    let _ = pidfd_send_signal(init.pidfd(), Signal::KILL);
+    let told = init.wait_started().err();
+    reap(init);
+    told.filter(|_| alone).unwrap_or(error)
 }
 
 /// The failed init is our child: no zombie may stay behind.

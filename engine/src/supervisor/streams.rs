@@ -19,6 +19,9 @@ pub(super) struct Streams {
     stdout: Option<File>,
     stderr: Option<File>,
     terminal: bool,
+    /// Nobody held the pty's other side when it was last read. It stays readable
+    /// then, with an error, so it is not polled.
+    hung_up: bool,
     input: Vec<u8>,
     /// Close stdin once `input` is written.
     closing: bool,
@@ -42,6 +45,7 @@ impl Streams {
             stdout: Some(stdout.into()),
             stderr: Some(stderr.into()),
             terminal: false,
+            hung_up: false,
             input: Vec::new(),
             closing: false,
         })
@@ -59,6 +63,7 @@ impl Streams {
             stdout: Some(master.into()),
             stderr: None,
             terminal: true,
+            hung_up: false,
             input: Vec::new(),
             closing: false,
         })
@@ -73,7 +78,7 @@ impl Streams {
     /// clients `keep_up`.
     pub(super) fn poll_fds(&self, keep_up: bool) -> Vec<PollFd<'_>> {
         let mut fds = Vec::with_capacity(3);
-        if keep_up {
+        if keep_up && !self.hung_up {
             fds.extend(
                 self.stdout.iter().chain(&self.stderr).map(|f| PollFd::new(f, PollFlags::IN)),
             );
@@ -121,9 +126,25 @@ impl Streams {
 
     /// Reads a chunk of each stream that has one; `false` when there was none.
     pub(super) fn read(&mut self, buffer: &mut [u8], mut give: impl FnMut(Stream, &[u8])) -> bool {
-        let out = read_one(&mut self.stdout, buffer, |b| give(Stream::Stdout, b));
+        let out = match read_one(&mut self.stdout, buffer, |b| give(Stream::Stdout, b)) {
+            Chunk::HangUp if self.terminal => {
+                self.hung_up = true;
+                false
+            }
+            read => read.had_data(&mut self.stdout),
+        };
         let err = read_one(&mut self.stderr, buffer, |b| give(Stream::Stderr, b));
-        out || err
+        out | err.had_data(&mut self.stderr)
+    }
+
+    /// Whether a process that still lives has let go of its terminal.
+    pub(super) fn is_hung_up(&self) -> bool {
+        self.hung_up
+    }
+
+    /// The terminal may be held open again: read it once more.
+    pub(super) fn look_again(&mut self) {
+        self.hung_up = false;
     }
 
     /// Sets the terminal's size.
@@ -136,17 +157,37 @@ impl Streams {
     }
 }
 
-fn read_one(stream: &mut Option<File>, buffer: &mut [u8], give: impl FnOnce(&[u8])) -> bool {
-    let Some(file) = stream else { return false };
+/// What reading a stream came to.
+enum Chunk {
+    Data,
+    Nothing,
+    End,
+    /// EIO: nobody holds the pty's other side.
+    HangUp,
+}
+
+impl Chunk {
+    /// Whether there was data; a stream at its end is closed.
+    fn had_data(self, stream: &mut Option<File>) -> bool {
+        if matches!(self, Chunk::End | Chunk::HangUp) {
+            *stream = None;
+        }
+        matches!(self, Chunk::Data)
+    }
+}
+
+fn read_one(stream: &mut Option<File>, buffer: &mut [u8], give: impl FnOnce(&[u8])) -> Chunk {
+    let Some(file) = stream else { return Chunk::Nothing };
     match file.read(buffer) {
-        Ok(0) => *stream = None,
+        Ok(0) => Chunk::End,
         Ok(n) => {
             give(buffer.get(..n).unwrap_or_default());
-            return true;
+            Chunk::Data
         }
-        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-        // EIO: nobody holds the pty's other side any more.
-        Err(_) => *stream = None,
+        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+            Chunk::Nothing
+        }
+        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Chunk::HangUp,
+        Err(_) => Chunk::End,
     }
-    false
 }
