@@ -45,7 +45,8 @@ fn what_stays_behind_is_found() {
 fn a_terminal_has_a_session_a_size_and_a_job_to_control() {
     let world = World::empty();
     let mut terminal = world.terminal_of("sh");
-    terminal.line("stty size; sleep 50");
+    // One job, so that the key cannot fall between two commands of the shell.
+    terminal.line("sh -c 'stty size; exec sleep 50'");
     terminal.expect("24 80");
     terminal.send("\x03");
     terminal.resize(50, 132);
