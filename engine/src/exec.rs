@@ -12,7 +12,6 @@ use rcnt_runtime::security;
 use rcnt_runtime::spawn::{ChildIo, WindowSize};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::Pid;
 
 use crate::container::{Container, Status};
 use crate::error::{EngineError, Result};
@@ -134,14 +133,13 @@ fn prepare(
 ) -> Result<(ExecTarget, ProcessPlan)> {
     let container = engine.reload(container)?;
     let not_running = || EngineError::NotRunning(container.name.to_string());
-    if container.state.status != Status::Running || stop::first_process(&container).is_none() {
+    if container.state.status != Status::Running {
         return Err(not_running());
     }
-    let init_pid =
-        i32::try_from(container.state.pid).ok().and_then(Pid::from_raw).ok_or_else(not_running)?;
+    let init = stop::first_process(&container).ok_or_else(not_running)?;
     let record = &container.record;
     let cgroup_path = engine.cgroup_parent(&record.request).join(&container.id);
-    Ok((ExecTarget { init_pid, cgroup_path }, process_plan(&container, args)?))
+    Ok((ExecTarget { init, cgroup_path }, process_plan(&container, args)?))
 }
 
 fn process_plan(container: &Container, args: &ExecArgs) -> Result<ProcessPlan> {

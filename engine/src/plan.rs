@@ -9,9 +9,8 @@ use rcnt_netstack::apply;
 use rcnt_netstack::plan::NetworkPlan;
 use rcnt_runtime::capabilities::CapabilityRequest;
 use rcnt_runtime::plan::{
-    CapabilitySets, CgroupPlan, ContainerPlan, DeviceNode, DevicesPlan, NamespaceKind, Namespaces,
-    ProcessPlan, Propagation, Resources, Rlimit, RootfsPlan, RootfsSource, SeccompProgram,
-    UserPlan,
+    CapabilitySets, CgroupPlan, ContainerPlan, DeviceNode, NamespaceKind, Namespaces, ProcessPlan,
+    Propagation, Resources, Rlimit, RootfsPlan, RootfsSource, SeccompProgram, UserPlan,
 };
 use rcnt_runtime::security::{HostSecurity, SeccompChoice, SecurityOptions};
 use rcnt_runtime::{seccomp, security};
@@ -82,6 +81,7 @@ pub fn container_plan(inputs: &Inputs<'_>) -> Result<ContainerPlan> {
     check_sysctls(&request.sysctls, own_network)?;
     // A privileged container sees everything, but for what is masked by name.
     let defaults = |list: &'static [&'static str]| if request.privileged { &[] } else { list };
+    let mounts = mounts::all(request, inputs, own_network);
     Ok(ContainerPlan {
         namespaces: namespaces(inputs),
         hostname: Some(inputs.record.config.hostname.clone()),
@@ -96,11 +96,8 @@ pub fn container_plan(inputs: &Inputs<'_>) -> Result<ContainerPlan> {
             readonly: request.read_only,
             propagation: Propagation::Private,
         },
-        mounts: mounts::all(request, inputs, own_network),
-        devices: DevicesPlan {
-            nodes: devices::nodes(request.privileged, &inputs.host_devices),
-            symlinks: devices::symlinks(),
-        },
+        mounts,
+        devices: devices::all(request.privileged, &inputs.host_devices, &mounts),
         masked_paths: security.masked_paths(defaults(&MASKED)),
         readonly_paths: security.readonly_paths(defaults(&READONLY)),
         sysctls: request.sysctls.clone(),

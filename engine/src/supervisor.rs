@@ -70,8 +70,8 @@ struct Ending {
     container: Container,
     journal: Journal,
     state: State,
+    reservations: Vec<OwnedFd>,
     /// Released only when everything is taken back.
-    _reservations: Vec<OwnedFd>,
     _lock: Lock,
 }
 
@@ -128,11 +128,12 @@ fn keep(launch: Launch, running: &Running) -> Ending {
         // The container runs all the same; its lock tells that it does.
         ::log::warn!("{}", report::chain(&error));
     }
-    Ending { paths, container, journal, state, _reservations: reservations, _lock: lock }
+    Ending { paths, container, journal, state, reservations, _lock: lock }
 }
 
 fn end_failed(launch: Launch, error: &StartError) {
-    let Launch { paths, container, journal, .. } = launch;
+    let Launch { paths, container, journal, reservations, lock: _lock, .. } = launch;
+    drop(reservations);
     let problems = journal::teardown(&paths, &journal);
     if container.record.request.auto_remove {
         let _ = removal::remove_files(&paths, &container, true);
@@ -149,7 +150,9 @@ fn end_failed(launch: Launch, error: &StartError) {
 }
 
 fn end_exited(ending: Ending, exit_code: i32, oom_killed: bool) {
-    let Ending { paths, container, journal, state, _reservations, _lock } = ending;
+    let Ending { paths, container, journal, state, reservations, _lock } = ending;
+    // Before the claims: whoever gets these must find the ports free.
+    drop(reservations);
     // The record first: whoever finds the run directory gone must find the end.
     let state = state.exited(exit_code, "", oom_killed);
     let remove = container.record.request.auto_remove && !paths.keep(&container.id).exists();

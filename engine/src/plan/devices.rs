@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rcnt_runtime::plan::{DeviceKind, DeviceNode, DeviceRule};
+use rcnt_runtime::plan::{DeviceKind, DeviceNode, DeviceRule, DevicesPlan, MountPlan};
+
+use super::mounts;
 
 /// Name, major, minor of the nodes every container has
 /// (kernel: Documentation/admin-guide/devices.txt).
@@ -16,8 +18,16 @@ const NODES: [(&str, u32, u32); 6] = [
     ("/dev/tty", 5, 0),
 ];
 
+/// What is made in `/dev`: nothing when it is a directory of the host's.
+pub(super) fn all(privileged: bool, host: &[DeviceNode], mounts: &[MountPlan]) -> DevicesPlan {
+    if mounts::host_dev(mounts) {
+        return DevicesPlan::default();
+    }
+    DevicesPlan { nodes: nodes(privileged, host), symlinks: symlinks() }
+}
+
 /// The nodes to make; the host's come along for `--privileged`.
-pub(super) fn nodes(privileged: bool, host: &[DeviceNode]) -> Vec<DeviceNode> {
+fn nodes(privileged: bool, host: &[DeviceNode]) -> Vec<DeviceNode> {
     let mut nodes: Vec<DeviceNode> = NODES
         .iter()
         .map(|(path, major, minor)| DeviceNode {
@@ -41,7 +51,7 @@ pub(super) fn nodes(privileged: bool, host: &[DeviceNode]) -> Vec<DeviceNode> {
 }
 
 /// The symbolic links every `/dev` has.
-pub(super) fn symlinks() -> BTreeMap<PathBuf, PathBuf> {
+fn symlinks() -> BTreeMap<PathBuf, PathBuf> {
     [
         ("/dev/fd", "/proc/self/fd"),
         ("/dev/stdin", "/proc/self/fd/0"),

@@ -42,7 +42,6 @@ const NOTHING_SPECIAL: MountAttributes = MountAttributes {
 
 /// Docker's standard mounts, then the user's by destination, then `/etc` files.
 pub(super) fn all(request: &RunRequest, inputs: &Inputs<'_>, own_network: bool) -> Vec<MountPlan> {
-    let mut mounts = standard(request, own_network);
     let mut asked: Vec<MountPlan> = request.mounts.iter().filter_map(from_request).collect();
     asked.extend(inputs.sources.volumes.iter().map(from_volume));
     // The /etc files lie beneath a user's mount on the same path, as docker's do.
@@ -52,10 +51,27 @@ pub(super) fn all(request: &RunRequest, inputs: &Inputs<'_>, own_network: bool) 
         }
     }
     asked.sort_by(|a, b| a.destination.cmp(&b.destination));
-    // A user's mount on a standard path replaces it.
-    mounts.retain(|m| !asked.iter().any(|a| a.destination == m.destination));
-    mounts.extend(asked);
+    together(standard(request, own_network), asked)
+}
+
+/// A user's mount on a standard path replaces it, a directory of the host's on
+/// `/dev` all that is standard below it.
+fn together(mut standard: Vec<MountPlan>, asked: Vec<MountPlan>) -> Vec<MountPlan> {
+    let host_dev = host_dev(&asked);
+    standard.retain(|m| {
+        !asked.iter().any(|a| a.destination == m.destination)
+            && !(host_dev && m.destination.starts_with("/dev"))
+    });
+    standard.extend(asked);
+    standard
+}
+
+/// Whether `/dev` is a directory of the host's, a volume included: what is made
+/// in it stays in it, or is the host's own (`-v /dev:/dev`).
+pub(super) fn host_dev(mounts: &[MountPlan]) -> bool {
     mounts
+        .iter()
+        .any(|m| m.destination == Path::new("/dev") && matches!(m.kind, MountKind::Bind { .. }))
 }
 
 fn standard(request: &RunRequest, own_network: bool) -> Vec<MountPlan> {
@@ -167,5 +183,47 @@ fn tmpfs(
             ..MountAttributes::default()
         },
         copy_up: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::devices;
+    use super::*;
+    use crate::request::{RunArgs, build};
+
+    fn request() -> RunRequest {
+        let args = RunArgs { image: "web".into(), ..RunArgs::default() };
+        build(&args, &|_| None).unwrap()
+    }
+
+    fn paths(mounts: &[MountPlan]) -> Vec<&str> {
+        mounts.iter().filter_map(|m| m.destination.to_str()).collect()
+    }
+
+    #[test]
+    fn in_a_dev_of_the_hosts_nothing_is_made() {
+        let request = request();
+        let asked = || vec![bind(Path::new("/srv/x"), Path::new("/dev"), false)];
+        let mounts = together(standard(&request, true), asked());
+        assert_eq!(paths(&mounts), ["/proc", "/sys", "/sys/fs/cgroup", "/dev"]);
+        let plan = devices::all(true, &[], &mounts);
+        assert!(plan.nodes.is_empty() && plan.symlinks.is_empty());
+    }
+
+    #[test]
+    fn any_other_mount_replaces_only_what_it_covers() {
+        let request = request();
+        let at = |path: &str| bind(Path::new("/srv/x"), Path::new(path), false);
+        let mounts = together(standard(&request, true), vec![at("/dev/shm"), at("/devices")]);
+        let all = paths(&mounts);
+        assert_eq!(all.iter().filter(|p| **p == "/dev/shm").count(), 1);
+        assert!(all.contains(&"/dev/pts") && all.contains(&"/devices"));
+        assert_eq!(devices::all(false, &[], &mounts).nodes.len(), 6);
+        // A tmpfs is the container's own, with all that belongs into it.
+        let own = tmpfs(Path::new("/dev"), None, None, &[], false);
+        let mounts = together(standard(&request, true), vec![own]);
+        assert!(paths(&mounts).contains(&"/dev/pts"));
+        assert_eq!(devices::all(false, &[], &mounts).symlinks.len(), 6);
     }
 }
