@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use rcnt_base::files::Lock;
 use rcnt_base::ids::Digest;
+use rcnt_base::tree;
 
-use crate::store::{Paths, Removed, Store, StoreError, Use, trees};
+use crate::store::{Paths, Removed, Store, StoreError, Use};
 
 /// An interrupted download can be continued for this long.
 const PARTIAL_KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -119,20 +120,20 @@ fn collect(paths: &Paths, in_use: &dyn Fn(&Digest) -> Option<Use>) -> Result<Fre
         // Out of sight first: a layer is whole or not there.
         let gone = paths.fresh_tmp("gone");
         std::fs::rename(path, &gone).map_err(|e| paths.error("remove", path, e))?;
-        trees::remove(&gone).map_err(|e| paths.error("remove", path, e))
+        tree::remove(&gone).map_err(|e| paths.error("remove", path, e))
     })?;
     sweep(paths, &paths.blobs(), |name, path| {
         if blobs.contains(name) { Ok(()) } else { free_blob(paths, path, &mut freed) }
     })?;
     // Nothing is staged for anybody: whoever stages holds the writers' lock.
     sweep(paths, &paths.staging(), |_, path| {
-        trees::remove(path).map_err(|e| paths.error("remove", path, e))
+        tree::remove(path).map_err(|e| paths.error("remove", path, e))
     })?;
     sweep(paths, &paths.tmp(), |name, path| {
         if name.ends_with(".part") && is_younger(path, PARTIAL_KEPT) {
             return Ok(());
         }
-        trees::remove(path).map_err(|e| paths.error("remove", path, e))
+        tree::remove(path).map_err(|e| paths.error("remove", path, e))
     })?;
     Ok(freed)
 }
@@ -140,7 +141,7 @@ fn collect(paths: &Paths, in_use: &dyn Fn(&Digest) -> Option<Use>) -> Result<Fre
 fn free_blob(paths: &Paths, path: &Path, freed: &mut Freed) -> Result<(), StoreError> {
     freed.blobs += 1;
     freed.blob_bytes += std::fs::symlink_metadata(path).map_or(0, |m| m.len());
-    trees::remove(path).map_err(|e| paths.error("remove", path, e))
+    tree::remove(path).map_err(|e| paths.error("remove", path, e))
 }
 
 fn is_younger(path: &Path, age: Duration) -> bool {

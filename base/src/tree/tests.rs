@@ -144,7 +144,7 @@ fn directories_without_permissions_are_no_obstacle_to_root() {
     let top = dir.path().join("top");
     fs::create_dir_all(top.join("closed/below")).unwrap();
     for closed in ["closed/below", "closed", ""] {
-        fs::set_permissions(top.join(closed), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(top.join(closed), fs::Permissions::from_mode(0o000)).unwrap();
     }
     if is_root() {
         remove(&top).unwrap();

@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use rcnt_base::files::{Durability, Lock, create_dirs, read_json, write_json};
 use rcnt_base::ids::Digest;
+use rcnt_base::tree;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::blob::{Added, BlobError, BlobWriter};
-use super::{Paths, StoreError, trees};
+use super::{Paths, StoreError};
 use crate::manifest::Descriptor;
 use crate::unpack::{self, Unpacked};
 
@@ -56,7 +57,7 @@ impl LayerDir {
     pub(super) fn create(paths: &Paths) -> Result<Self, StoreError> {
         let dir = Self { path: paths.fresh_tmp("layer") };
         // A crashed process with our pid may have left one.
-        trees::remove(&dir.path).map_err(|e| paths.error("remove", &dir.path, e))?;
+        tree::remove(&dir.path).map_err(|e| paths.error("remove", &dir.path, e))?;
         create_dirs(&dir.diff()).map_err(|e| paths.error("create", &dir.path, e))?;
         Ok(dir)
     }
@@ -95,7 +96,7 @@ impl Drop for LayerDir {
     fn drop(&mut self) {
         // Renamed away when staged: then there is nothing to remove. What cannot
         // be removed now is garbage that `gc` finds in `tmp/`.
-        let _ = trees::remove(&self.path);
+        let _ = tree::remove(&self.path);
     }
 }
 

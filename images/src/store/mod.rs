@@ -29,7 +29,6 @@ mod names;
 mod records;
 mod remove;
 mod resolve;
-pub(crate) mod trees;
 
 use std::io;
 use std::path::{Path, PathBuf};

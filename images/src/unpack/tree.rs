@@ -24,7 +24,6 @@ use super::later::{DirectoryMeta, Later};
 use super::path::LayerPath;
 use super::tar::{Entry, Kind};
 use crate::overlay::{OPAQUE_XATTR, Whiteout, may_carry, whiteout};
-use crate::store::trees;
 
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
@@ -226,7 +225,7 @@ impl Tree {
         self.open.clear();
         let dir = openat(&place.parent, place.name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
             .map_err(place.error("replace"))?;
-        trees::empty(&dir).map_err(|source| {
+        rcnt_base::tree::empty(&dir).map_err(|source| {
             let (action, name) = ("replace", printable(place.full.bytes()));
             UnpackError::Write { action, name, source }
         })?;
