@@ -112,6 +112,12 @@ impl AsFd for ParentEnd {
     }
 }
 
+impl AsFd for ChildEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl ChildEnd {
     /// Blocks until the parent says "go"; `false` when the parent is gone.
     pub(crate) fn wait_go(&self) -> io::Result<bool> {

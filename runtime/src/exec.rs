@@ -4,7 +4,8 @@
 //!
 //! Nothing of the container runs on the host's side, and until exec the child
 //! is non-dumpable: the container can neither trace it nor open what it holds
-//! (CVE-2016-9962, CVE-2019-5736).
+//! (CVE-2016-9962, CVE-2019-5736). What it holds of the host's it has closed
+//! before it enters: names inside are the container's to choose.
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,24 +13,27 @@ use std::path::{Path, PathBuf};
 
 use rcnt_base::report::StartError;
 use rcnt_base::sys::child::{Cloned, clone3};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{DumpableBehavior, Pid, PidfdFlags, pidfd_open, set_dumpable_behavior};
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Pid, set_dumpable_behavior};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 
 use crate::cgroup::{self, JoinHandles};
 use crate::channel::{self, ChildEnd};
 use crate::init::{
-    Doing, InitError, Launch, Links, Parentage, Root, Stage, Streams, become_command, open_cwd,
-    run_child,
+    Doing, InitError, Launch, Parentage, Root, Stage, Streams, become_command, host_null, open_cwd,
+    run_child, shed,
 };
 use crate::plan::ProcessPlan;
 use crate::spawn::{ChildIo, in_pid_namespace};
 
 /// The container to enter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct ExecTarget {
-    /// Its first process, as the caller sees it.
-    pub init_pid: Pid,
+    /// A pidfd of its first process. That it is this container's is the caller's
+    /// to check, after opening it: a number can have passed to somebody else.
+    pub init: OwnedFd,
     /// [`crate::plan::CgroupPlan::path`] of the container; empty when it has none.
     pub cgroup_path: PathBuf,
 }
@@ -60,12 +64,12 @@ pub fn exec(
     io: ChildIo,
 ) -> Result<Running, StartError> {
     let fail = |error: InitError| error.into_start_error("exec");
-    let init = pidfd_open(target.init_pid, PidfdFlags::empty())
-        .doing("find the container's first process")
-        .map_err(fail)?;
+    let found = must_live(&target.init).doing("find the container's first process");
+    found.map_err(fail)?;
+    let null = host_null().doing("open /dev/null").map_err(fail)?;
     let handles = join_handles(&target.cgroup_path).map_err(fail)?;
     let (parent_end, child_end) = channel::pair().doing("make a channel").map_err(fail)?;
-    let cloned = in_pid_namespace(init.as_fd(), || {
+    let cloned = in_pid_namespace(target.init.as_fd(), || {
         set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         clone3(UnshareFlags::empty(), handles.as_ref().and_then(JoinHandles::clone_into_fd))
     });
@@ -85,10 +89,20 @@ pub fn exec(
         Cloned::Child => {
             drop(parent_end);
             run_child(&child_end, |stage| {
-                let birth = ExecBirth { init: &init, handles: handles.as_ref(), process, io };
+                let (init, handles) = (&target.init, handles.as_ref());
+                let birth = ExecBirth { init, handles, process, io, null: &null };
                 start(birth, &child_end, stage)
             })
         }
+    }
+}
+
+/// Whether it has ended: its pidfd is readable then.
+fn must_live(init: &OwnedFd) -> rustix::io::Result<()> {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut [PollFd::new(init, PollFlags::IN)], Some(&now))? {
+        0 => Ok(()),
+        _ => Err(Errno::SRCH),
     }
 }
 
@@ -105,6 +119,7 @@ struct ExecBirth<'a> {
     handles: Option<&'a JoinHandles>,
     process: &'a ProcessPlan,
     io: ChildIo,
+    null: &'a OwnedFd,
 }
 
 fn start(
@@ -112,13 +127,15 @@ fn start(
     channel: &ChildEnd,
     stage: &mut Stage,
 ) -> Result<Infallible, InitError> {
-    let ExecBirth { init, handles, process, io } = birth;
+    let ExecBirth { init, handles, process, io, null } = birth;
     *stage = "cgroup";
     if let Some(handles) = handles {
         handles.join_self()?;
     }
 
     *stage = "namespaces";
+    let kept = [init.as_fd(), channel.as_fd()];
+    let io = shed(io, null, &kept).doing("close inherited descriptors")?;
     // All at once and last the way back: afterwards "/" is the container's.
     let all = ThreadNameSpaceType::CONTROL_GROUP
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
@@ -130,14 +147,7 @@ fn start(
     let root = Root::new(root.doing("open the container's root")?);
 
     *stage = "terminal";
-    let devpts = match &io {
-        ChildIo::Terminal { .. } => {
-            let path = Path::new("/dev/pts");
-            Some(root.find(path, Links::Refuse).on("open", path)?)
-        }
-        ChildIo::Pipes { .. } => None,
-    };
-    let streams = Streams::open(io, devpts.as_ref())?;
+    let streams = Streams::open(io, &root, None)?;
     let cwd = open_cwd(&root, &process.cwd)?;
     let launch = Launch {
         process,

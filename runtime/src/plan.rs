@@ -191,7 +191,8 @@ pub struct MountAttributes {
     pub recursive: bool,
 }
 
-/// `/dev`: nodes, symlinks and the console.
+/// `/dev`: nodes, symlinks and the console. Empty when `/dev` is a directory of
+/// the host's: then nothing is made in it, the console included.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DevicesPlan {
     /// Nodes made with mknod(2).

@@ -19,7 +19,7 @@ use crate::plan::{ContainerPlan, NamespaceKind};
 /// The standard streams of a command.
 #[derive(Debug)]
 pub enum ChildIo {
-    /// Three descriptors; no stdin means `/dev/null`.
+    /// Three descriptors; no stdin means the host's `/dev/null`.
     Pipes {
         /// Becomes descriptor 0.
         stdin: Option<OwnedFd>,
@@ -48,6 +48,9 @@ pub struct WindowSize {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpawnError {
+    /// The host's null device could not be opened.
+    #[error("cannot open /dev/null")]
+    Null(#[source] io::Error),
     /// The socket pair could not be made.
     #[error("cannot make the channel to the container")]
     Channel(#[source] io::Error),
@@ -146,8 +149,9 @@ impl Init {
 ///
 /// The caller must be single-threaded, and reap the child. It becomes
 /// non-dumpable, so that its copy in the container cannot be traced or looked
-/// into from there before exec. The cgroup stays when the child ends:
-/// [`cgroup::remove`] it.
+/// into from there before exec. Of what the caller has open the child keeps
+/// `io` only, so `inside` must open for itself what it uses. The cgroup stays
+/// when the child ends: [`cgroup::remove`] it.
 ///
 /// # Errors
 /// What could not be made on this side; nothing is left behind then. Errors
@@ -185,6 +189,16 @@ pub(crate) enum Lifetime {
     Gated(OwnedFd),
 }
 
+impl Lifetime {
+    /// The FIFO, if there is one.
+    pub(crate) fn gate(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Lifetime::Supervised => None,
+            Lifetime::Gated(gate) => Some(gate.as_fd()),
+        }
+    }
+}
+
 fn spawn_with(
     plan: &ContainerPlan,
     io: ChildIo,
@@ -194,6 +208,7 @@ fn spawn_with(
     let layout = cgroup::layout()?;
     let mut joins = open_joins(plan)?;
     let pid_namespace = take_pid(&mut joins);
+    let null = init::host_null().map_err(SpawnError::Null)?;
     let (parent_end, child_end) = channel::pair().map_err(SpawnError::Channel)?;
     let own_cgroup = !plan.cgroup.path.as_os_str().is_empty();
     let handles = own_cgroup.then(|| cgroup::create(&layout, &plan.cgroup)).transpose()?;
@@ -212,7 +227,8 @@ fn spawn_with(
             // Or our own copy would keep the parent's end alive after the parent.
             drop(parent_end);
             let cgroup = handles.as_ref();
-            let birth = Birth { plan, io, layout: &layout, cgroup, joins, inside, lifetime };
+            let null = &null;
+            let birth = Birth { plan, io, null, layout: &layout, cgroup, joins, inside, lifetime };
             init::run_child(&child_end, |stage| init::start(birth, &child_end, stage))
         }
         Err(error) => {

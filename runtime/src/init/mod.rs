@@ -3,7 +3,7 @@
 //! ends it and is reported to the parent.
 //!
 //! ```text
-//! supervised ─ cgroup ─ namespaces ─ sources opened ─ pivot ─ mounts ─ devices ─ terminal
+//! supervised ─ cgroup ─ [descriptors closed] ─ namespaces ─ sources opened ─ pivot ─ mounts ─ devices ─ terminal
 //!   ─ names ─ masked, read-only ─ [go] ─ inside ─ sysctls ─ user, rights, filter ─ exec
 //! ```
 //!
@@ -22,10 +22,11 @@ mod procfs;
 mod reaper;
 mod root;
 mod rootfs;
+mod shed;
 mod terminal;
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rcnt_base::report::StartError;
@@ -36,19 +37,22 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use crate::cgroup::{JoinHandles, Layout};
 use crate::channel::ChildEnd;
-use crate::plan::{CapabilitySets, ContainerPlan, NamespaceKind, ProcessPlan};
+use crate::plan::{CapabilitySets, ContainerPlan, DevicesPlan, NamespaceKind, ProcessPlan};
 use crate::security::change_apparmor_on_exec;
 use crate::spawn::{ChildIo, Lifetime};
 use command::Command;
 pub(crate) use error::{Doing, InitError};
 use procfs::Procfs;
 pub(crate) use root::{Links, Root};
+pub(crate) use shed::{host_null, shed};
 pub(crate) use terminal::Streams;
 
 /// Everything the child inherits from [`crate::spawn::spawn`].
 pub(crate) struct Birth<'a> {
     pub(crate) plan: &'a ContainerPlan,
     pub(crate) io: ChildIo,
+    /// The host's null device.
+    pub(crate) null: &'a OwnedFd,
     pub(crate) layout: &'a Layout,
     pub(crate) cgroup: Option<&'a JoinHandles>,
     /// Namespaces to enter, pid excepted, in which the child is born.
@@ -89,7 +93,7 @@ pub(crate) fn start(
     channel: &ChildEnd,
     stage: &mut Stage,
 ) -> Result<Infallible, InitError> {
-    let Birth { plan, io, layout, cgroup, joins, inside, lifetime } = birth;
+    let Birth { plan, io, null, layout, cgroup, joins, inside, lifetime } = birth;
     *stage = "supervise";
     let parentage = Parentage::First { use_init: plan.use_init, lifetime: &lifetime };
     parentage.keep_tied()?;
@@ -101,6 +105,10 @@ pub(crate) fn start(
     }
 
     *stage = "namespaces";
+    let joined = joins.iter().map(|(_, fd)| fd.as_fd());
+    let kept: Vec<BorrowedFd<'_>> =
+        joined.chain(lifetime.gate()).chain([channel.as_fd()]).collect();
+    let io = shed(io, null, &kept).doing("close inherited descriptors")?;
     join(&joins)?;
     if plan.namespaces.new.contains(&NamespaceKind::Cgroup) {
         // Only now: its root is the cgroup one is in when making it.
@@ -110,6 +118,7 @@ pub(crate) fn start(
 
     *stage = "rootfs";
     let sources = mounts::open_sources(&plan.mounts)?;
+    let null = paths::clone_null(plan)?;
     let cgroups = cgroupfs::open_view(&plan.mounts, layout, &plan.cgroup.path)?;
     rootfs::make_private()?;
     let root = rootfs::enter(&plan.rootfs)?;
@@ -117,11 +126,11 @@ pub(crate) fn start(
     *stage = "mounts";
     let devpts = mounts::apply(&root, &plan.mounts, sources, &cgroups)?;
     devices::apply(&root, &plan.devices)?;
-    let streams = Streams::open(io, devpts.as_ref())?;
-    terminal::bind_console(&root, &streams)?;
+    let streams = Streams::open(io, &root, devpts.as_ref())?;
+    terminal::bind_console(&root, &streams, plan.devices != DevicesPlan::default())?;
     let cwd = root.ensure_dir(&plan.process.cwd, Links::Follow);
     let cwd = cwd.map_err(|source| InitError::Cwd { path: plan.process.cwd.clone(), source })?;
-    paths::mask(&root, &plan.masked_paths)?;
+    paths::mask(&root, &plan.masked_paths, null)?;
     paths::make_readonly(&root, &plan.readonly_paths)?;
     if plan.rootfs.readonly {
         rootfs::make_readonly(&root)?;

@@ -12,15 +12,36 @@ use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
 use super::error::{Doing, InitError};
-use super::fsapi::{Setting, attach, clone_of, filesystem, is_readonly};
+use super::fsapi::{Setting, attach, clone_of, clone_path, filesystem, is_readonly};
 use super::root::{Links, Root};
+use crate::plan::ContainerPlan;
 
 /// The null device, linux Documentation/admin-guide/devices.txt.
 const NULL: (u32, u32) = (1, 3);
+const NULL_PATH: &str = "/dev/null";
 
-/// Covers each path that exists: a file by `/dev/null`, a directory by an empty,
-/// read-only tmpfs (one, shared by all).
-pub(crate) fn mask(root: &Root, paths: &[PathBuf]) -> Result<(), InitError> {
+/// A read-only clone of the host's null device, for a container that need not
+/// have one: its `/dev` is a directory of somebody's.
+pub(crate) fn clone_null(plan: &ContainerPlan) -> Result<Option<OwnedFd>, InitError> {
+    let path = Path::new(NULL_PATH);
+    if plan.masked_paths.is_empty() || plan.devices.nodes.iter().any(|node| node.path == path) {
+        return Ok(None);
+    }
+    let null = clone_path(path, false).on("open", path)?;
+    verify_null(&null)?;
+    // Or the container could change the owner or the mode of the host's.
+    let change = Attributes { set: MountAttrFlags::MOUNT_ATTR_RDONLY, ..Attributes::default() };
+    set_attributes(&null, &change).on("make read-only", path)?;
+    Ok(Some(null))
+}
+
+/// Covers each path that exists: a file by the container's `/dev/null`, or by
+/// `spare` if there is none; a directory by an empty, read-only tmpfs (one, shared by all).
+pub(crate) fn mask(
+    root: &Root,
+    paths: &[PathBuf],
+    mut spare: Option<OwnedFd>,
+) -> Result<(), InitError> {
     let mut null = None;
     let mut empty = None;
     for path in paths {
@@ -32,7 +53,7 @@ pub(crate) fn mask(root: &Root, paths: &[PathBuf]) -> Result<(), InitError> {
         let mount = match cover {
             Some(first) => clone_of(&*first, false).on("mask", path)?,
             None if directory => empty_directory().on("mask", path)?,
-            None => null_device(root)?,
+            None => null_device(root, spare.take())?,
         };
         attach(&mount, &target).on("mask", path)?;
         cover.get_or_insert(mount);
@@ -83,15 +104,24 @@ fn empty_directory() -> io::Result<OwnedFd> {
 }
 
 /// A clone of the container's `/dev/null`, which must be just that.
-fn null_device(root: &Root) -> Result<OwnedFd, InitError> {
-    let path = Path::new("/dev/null");
-    let handle = root.find(path, Links::Refuse).on("open", path)?;
-    let stat = fstat(&handle).on("look at", path)?;
+fn null_device(root: &Root, spare: Option<OwnedFd>) -> Result<OwnedFd, InitError> {
+    let path = Path::new(NULL_PATH);
+    let handle = match (root.find(path, Links::Refuse), spare) {
+        (Err(e), Some(spare)) if e.kind() == io::ErrorKind::NotFound => return Ok(spare),
+        (found, _) => found.on("open", path)?,
+    };
+    verify_null(&handle)?;
+    clone_of(&handle, false).on("open", path)
+}
+
+fn verify_null(handle: &OwnedFd) -> Result<(), InitError> {
+    let path = Path::new(NULL_PATH);
+    let stat = fstat(handle).on("look at", path)?;
     let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && stat.st_rdev == makedev(NULL.0, NULL.1);
     if !is_null {
         let why = "is not the null device, so nothing can be masked with it";
         return Err(InitError::Refused { path: path.to_owned(), why });
     }
-    clone_of(&handle, false).on("open", path)
+    Ok(())
 }

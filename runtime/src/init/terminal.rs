@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, major, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, fstatfs, major, openat2};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::pty::OpenptFlags;
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -12,10 +12,13 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use super::error::{Doing, InitError};
 use super::fsapi::{attach, clone_of};
 use super::root::{Links, Root};
-use crate::spawn::{ChildIo, WindowSize};
+use super::shed::Held;
+use crate::spawn::WindowSize;
 
 /// linux/magic.h
 const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
+/// linux/magic.h; no path leads to what is on it.
+const PIPEFS_MAGIC: u64 = 0x5049_5045;
 /// linux/major.h: UNIX98_PTY_SLAVE_MAJOR and its seven successors.
 const PTY_SLAVE_MAJORS: std::ops::RangeInclusive<u32> = 136..=143;
 /// `/dev/ptmx` and each devpts' `ptmx`.
@@ -30,17 +33,18 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// Prepares `io`; a terminal is opened in `devpts` (any descriptor on its root).
-    pub(crate) fn open(io: ChildIo, devpts: Option<&OwnedFd>) -> Result<Self, InitError> {
-        match io {
-            ChildIo::Pipes { stdin, stdout, stderr } => {
-                let stdin = match stdin {
-                    Some(fd) => fd,
-                    None => null().doing("open /dev/null")?,
+    /// Takes what was held for the command, or opens a terminal: in the devpts
+    /// `ours`, or in what is at `/dev/pts`, where that is not our doing.
+    pub(crate) fn open(held: Held, root: &Root, ours: Option<&OwnedFd>) -> Result<Self, InitError> {
+        match held {
+            Held::Pipes(streams) => Ok(Self { streams, master: None }),
+            Held::Terminal { size } => {
+                let path = Path::new("/dev/pts");
+                let found = match ours {
+                    Some(_) => None,
+                    None => Some(root.find(path, Links::Refuse).on("open", path)?),
                 };
-                Ok(Self { streams: [stdin, stdout, stderr], master: None })
-            }
-            ChildIo::Terminal { size } => {
+                let devpts = ours.or(found.as_ref());
                 let devpts = devpts.ok_or(Errno::NOTTY).doing("find the container's devpts")?;
                 let (master, slave) = open_pty(devpts, size).doing("open a terminal")?;
                 let again = || slave.try_clone().doing("open a terminal");
@@ -59,7 +63,9 @@ impl Streams {
             rustix::process::ioctl_tiocsctty(&self.streams[0])?;
         }
         for stream in &self.streams {
-            own(stream, uid)?;
+            if self.master.is_some() || is_anonymous_pipe(stream) {
+                own(stream, uid)?;
+            }
         }
         // Out of the way first: a stream may itself sit at 0, 1 or 2.
         let [stdin, stdout, stderr] = &self.streams;
@@ -74,16 +80,10 @@ impl Streams {
     }
 }
 
-/// Pipes and ptys were made for the container; files and the caller's own
-/// terminal are somebody else's.
+/// For a pipe or a pty that was made for the container. Files, named pipes and
+/// the caller's own terminal are somebody else's.
 fn own(stream: &OwnedFd, uid: u32) -> io::Result<()> {
-    let stat = fstat(stream)?;
-    let ours = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Fifo => true,
-        FileType::CharacterDevice => is_devpts(stream),
-        _ => false,
-    };
-    if !ours || stat.st_uid == uid {
+    if fstat(stream)?.st_uid == uid {
         return Ok(());
     }
     match rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(uid)), None) {
@@ -94,11 +94,15 @@ fn own(stream: &OwnedFd, uid: u32) -> io::Result<()> {
 }
 
 fn is_devpts(handle: impl AsFd) -> bool {
-    fstatfs(handle).is_ok_and(|s| u64::try_from(s.f_type).is_ok_and(|t| t == DEVPTS_SUPER_MAGIC))
+    is_on(handle, DEVPTS_SUPER_MAGIC)
 }
 
-fn null() -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
+fn is_anonymous_pipe(handle: impl AsFd) -> bool {
+    is_on(handle, PIPEFS_MAGIC)
+}
+
+fn is_on(handle: impl AsFd, magic: u64) -> bool {
+    fstatfs(handle).is_ok_and(|s| u64::try_from(s.f_type).is_ok_and(|found| found == magic))
 }
 
 /// A new pty of exactly this devpts instance, its size set. Every descriptor is
@@ -128,13 +132,19 @@ fn open_pty(devpts: &OwnedFd, size: Option<WindowSize>) -> io::Result<(OwnedFd, 
     Ok((master, slave))
 }
 
-/// Makes the terminal the container's `/dev/console` too.
-pub(crate) fn bind_console(root: &Root, streams: &Streams) -> Result<(), InitError> {
+/// Makes the terminal the container's `/dev/console` too. With `own_dev` the
+/// file to put it on is made; otherwise `/dev` is somebody's directory.
+pub(crate) fn bind_console(root: &Root, streams: &Streams, own_dev: bool) -> Result<(), InitError> {
     if streams.master.is_none() {
         return Ok(());
     }
     let path = Path::new("/dev/console");
-    let target = root.ensure_file(path, Links::Refuse).on("create", path)?;
+    let target = match root.find(path, Links::Refuse) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !own_dev => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => root.ensure_file(path, Links::Refuse),
+        found => found,
+    }
+    .on("create", path)?;
     let slave = clone_of(&streams.streams[0], false).on("bind the terminal to", path)?;
     attach(&slave, &target).on("bind the terminal to", path)
 }

@@ -281,7 +281,8 @@ impl Drop for Container {
 
 impl Live {
     pub fn target(&self) -> ExecTarget {
-        ExecTarget { init_pid: self.init.pid(), cgroup_path: self.cgroup.clone() }
+        let init = self.init.pidfd().try_clone_to_owned().unwrap();
+        ExecTarget { init, cgroup_path: self.cgroup.clone() }
     }
 
     /// A further process: what it left, or why it did not start.

@@ -1,5 +1,7 @@
 //! Further processes in a running container.
 
+use std::os::fd::{AsRawFd, OwnedFd};
+
 use rcnt_base::report::ExitKind;
 use rcnt_runtime::capabilities::{caller_bounding, default_set, sets};
 use rcnt_runtime::exec::exec;
@@ -7,7 +9,7 @@ use rcnt_runtime::plan::*;
 use rcnt_runtime::spawn::{ChildIo, WindowSize};
 
 use crate::Test;
-use crate::container::{Container, Live, read_terminal, reap};
+use crate::container::{BUSYBOX, Container, Live, read_terminal, reap};
 
 pub const TESTS: &[Test] = &[
     ("exec enters every namespace and the cgroup", everything),
@@ -18,6 +20,9 @@ pub const TESTS: &[Test] = &[
     ("exec's process dies with the container", dies_with_it),
     ("exec into a container with host namespaces", host_namespaces),
     ("exec into a container that is gone", gone),
+    ("exec's stdin is the host's null device, whatever the container has there", hosts_null),
+    ("of the caller's descriptors none is reachable inside", inherited),
+    ("a stream that was not made for the container keeps its owner", owners),
 ];
 
 fn up(container: &Container) -> Live {
@@ -160,4 +165,48 @@ fn gone() {
     let io = ChildIo::Pipes { stdin: None, stdout: null(), stderr: null() };
     let error = exec(&target, &process(&container, "true"), io).unwrap_err();
     assert!(error.message.contains("first process"), "{error:?}");
+}
+
+fn hosts_null() {
+    let script = "rm /dev/null; ln -s /proc/self/fd/1 /dev/null; echo up; exec sleep 60";
+    let container = Container::new(script);
+    let live = up(&container);
+    // stdout of this program would be where it was opened by the container's name.
+    let output = live.exec(&process(&container, "stat -L -c %t:%T /proc/self/fd/0")).unwrap();
+    assert_eq!(output.stdout, "1:3\n", "{output:?}");
+    live.kill();
+}
+
+fn inherited() {
+    let program = std::fs::File::open(BUSYBOX).unwrap();
+    let program = rustix::io::fcntl_dupfd_cloexec(program, 70).unwrap();
+    rustix::io::fcntl_setfd(&program, rustix::io::FdFlags::empty()).unwrap();
+    let path = format!("/proc/self/fd/{}", program.as_raw_fd());
+    let container = container();
+    let live = up(&container);
+    let mut process = process(&container, "");
+    process.args = vec![path.clone(), "true".into()];
+    assert_eq!(live.exec(&process).unwrap_err().kind, ExitKind::NotFound);
+    live.kill();
+    assert_eq!(Container::with_args(&[&path, "true"]).fail().kind, ExitKind::NotFound);
+}
+
+fn owners() {
+    let container = container();
+    let live = up(&container);
+    let mut process = process(&container, "echo out");
+    process.user = UserPlan::Spec("www".into());
+    let path = container.dir.path().join("fifo");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let open = || std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    let fifo = OwnedFd::from(open());
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    let io = ChildIo::Pipes { stdin: None, stdout: open().into(), stderr: write };
+    let running = exec(&live.target(), &process, io).unwrap();
+    assert_eq!(reap(running.pid), 0);
+    crate::container::read_until(&fifo, "out");
+    let owner = |fd: &OwnedFd| rustix::fs::fstat(fd).unwrap().st_uid;
+    assert_eq!((owner(&fifo), owner(&read)), (0, 33));
+    live.kill();
 }

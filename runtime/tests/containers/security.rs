@@ -24,6 +24,7 @@ pub const TESTS: &[Test] = &[
     ("the host's binary cannot be written from inside", own_binary),
     ("masked paths show nothing, read-only ones cannot be written", masked),
     ("what masks must be the null device", fake_null),
+    ("a directory of the host's as /dev stays as it is", host_dev),
     ("capability sets are exact", capability_sets),
     ("the default seccomp filter is in force", default_filter),
     ("nothing of the host's mounts is left, above or below", nothing_of_the_host),
@@ -316,4 +317,30 @@ fn swapped_symlinks() {
         }
     }
     assert_eq!(std::fs::read_dir(&canary).unwrap().count(), 0);
+}
+
+fn host_dev() {
+    let script = "ls -A /dev; cat /proc/keys; stat -c %t:%T /proc/keys; chmod 600 /proc/keys; true";
+    let mut container = Container::new(script);
+    let dev = container.dir.path().join("dev");
+    std::fs::create_dir(&dev).unwrap();
+    container.plan.mounts.retain(|m| !m.destination.starts_with("/dev"));
+    container.plan.devices = DevicesPlan::default();
+    container.plan.mounts.push(bind(&dev, "/dev", ""));
+    let output = container.run();
+    assert_eq!(output.stdout, "1:3\n", "{output:?}");
+    assert!(output.stderr.contains("Read-only file system"), "{output:?}");
+    assert_eq!(std::fs::read_dir(&dev).unwrap().count(), 0);
+    // The terminal is then one of the host's; nothing is made for it either.
+    let mut container = Container::new("tty");
+    container.plan.mounts.retain(|m| !m.destination.starts_with("/dev"));
+    container.plan.devices = DevicesPlan::default();
+    container.plan.mounts.push(bind(&dev, "/dev", ""));
+    let devpts = dev.join("pts");
+    std::fs::create_dir(&devpts).unwrap();
+    rustix::mount::mount_bind("/dev/pts", &devpts).unwrap();
+    let (code, shown) = container.run_on_terminal(None, b"");
+    assert!(code == 0 && shown.starts_with("/dev/pts/"), "{code} {shown}");
+    rustix::mount::unmount(&devpts, rustix::mount::UnmountFlags::DETACH).unwrap();
+    assert_eq!(std::fs::read_dir(&dev).unwrap().count(), 1);
 }

@@ -157,11 +157,7 @@ pub(crate) fn start(root: &Path, id: &str) -> Result<(), Error> {
 
 fn open_gate(directory: &Directory, saved: &Saved) -> Result<(), Error> {
     let fifo = directory.fifo();
-    let pidfd = rustix::process::pidfd_open(
-        saved.pid().map_err(Error::io("read the container's pid"))?,
-        rustix::process::PidfdFlags::empty(),
-    )
-    .map_err(Error::errno("find the container's first process"))?;
+    let pidfd = saved.first_process().map_err(Error::io("find the container's first process"))?;
     // Without O_NONBLOCK a container that died meanwhile would keep us here.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let gate = open(&fifo, flags, Mode::empty()).map_err(Error::errno("open the start FIFO"))?;

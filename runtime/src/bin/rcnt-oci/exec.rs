@@ -25,7 +25,7 @@ pub(crate) fn exec(root: &Path, args: &ExecArgs) -> Result<u8, Error> {
     }
     let process = plan(args, &saved)?;
     let target = ExecTarget {
-        init_pid: saved.pid().map_err(Error::io("read the container's pid"))?,
+        init: saved.first_process().map_err(Error::io("find the container's first process"))?,
         cgroup_path: saved.cgroup.clone(),
     };
     let signals = console::hold_signals().map_err(Error::io("block signals"))?;

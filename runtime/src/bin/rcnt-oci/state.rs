@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use rcnt_base::files::{Durability, read_json, write_json};
-use rustix::process::Pid;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -154,6 +155,16 @@ impl Saved {
             "created": self.created,
             "annotations": annotations,
         })
+    }
+
+    /// A descriptor of its first process, which it still is.
+    pub(crate) fn first_process(&self) -> io::Result<OwnedFd> {
+        let pidfd = pidfd_open(self.pid()?, PidfdFlags::empty())?;
+        // Looked at after opening: whoever had the number then has it since the start.
+        if is_alive(self.pid, self.start_time) {
+            return Ok(pidfd);
+        }
+        Err(rustix::io::Errno::SRCH.into())
     }
 
     /// Its first process.
