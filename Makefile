@@ -5,7 +5,11 @@ DESTDIR ?=
 ROUNDS  ?= 20
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: help setup build demo test check install uninstall bench bench-record clean
+# Said before anything is built, not after.
+root:
+	@[ "$$(id -u)" = 0 ] || { echo 'rcnt makes namespaces and needs root: sudo make' >&2; exit 1; }
+
+.PHONY: help root setup build demo test check install uninstall bench bench-record clean
 .DEFAULT_GOAL := help
 
 help: ## this text
@@ -19,11 +23,11 @@ setup: ## install what building needs (apt-get, rustup), if anything is missing
 build: setup ## the release binary, as target/rcnt
 	@scripts/build release target/rcnt
 
-demo: build ## build, make a small web server image, run it on port 8080, fetch its page, clean up
+demo: root build ## build, make a small web server image, run it on port 8080, fetch its page, clean up
 	@scripts/setup demo
 	@RCNT_BINARY=$(CURDIR)/target/rcnt scripts/demo
 
-test: setup ## every test: units, then end to end with real namespaces (root; ONLY=name runs some)
+test: root setup ## every test: units, then end to end with real namespaces (root; ONLY=name runs some)
 	@scripts/setup test
 	@scripts/build debug target/rcnt-debug
 	@RCNT_BINARY=$(CURDIR)/target/rcnt-debug scripts/test $(ONLY)
@@ -34,7 +38,8 @@ check: setup ## what review asks for: format, lints, documentation, licences
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --document-private-items
 	scripts/licences
 
-install: build ## binary, completions and manual pages below $(DESTDIR)$(PREFIX)
+install: ## binary, completions and manual pages below $(DESTDIR)$(PREFIX)
+	@[ -x target/rcnt ] || $(MAKE) --no-print-directory build
 	scripts/install target/rcnt '$(DESTDIR)$(PREFIX)'
 
 uninstall: ## remove what install put there

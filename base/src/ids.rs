@@ -13,7 +13,10 @@ pub enum IdError {
     #[error("\"{0}\" is not a container id (64 hex digits)")]
     ContainerId(String),
     /// Docker's rule for names.
-    #[error("invalid name \"{0}\": only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")]
+    #[error(
+        "invalid name \"{0}\": it takes two characters or more of [a-zA-Z0-9_.-], the first a \
+         letter or digit"
+    )]
     Name(String),
     /// Not `sha256:` and 64 lower-case hex digits.
     #[error("\"{0}\" is not a digest (sha256: and 64 hex digits)")]

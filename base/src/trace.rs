@@ -19,6 +19,12 @@ impl log::Log for StderrLog {
         if !self.enabled(record.metadata()) || !record.target().starts_with("rcnt") {
             return;
         }
+        if record.level() == log::Level::Warn && log::max_level() == log::LevelFilter::Warn {
+            // Nobody asked for a log: this is for the user, as errors are.
+            let line = format!("rcnt: warning: {}\n", record.args());
+            let _ = std::io::stderr().write_all(line.as_bytes());
+            return;
+        }
         let ms = START.get().map_or(0.0, |t| t.elapsed().as_secs_f64() * 1e3);
         let line = format!(
             "{:<5} {ms:9.3} ms [{}] {}\n",

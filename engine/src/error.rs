@@ -48,8 +48,8 @@ pub enum EngineError {
         holder: String,
     },
     /// `--name`.
-    #[error("invalid container name")]
-    Name(#[source] rcnt_base::ids::IdError),
+    #[error(transparent)]
+    Name(rcnt_base::ids::IdError),
     /// `--network`.
     #[error("network {0} not found")]
     NoSuchNetwork(String),

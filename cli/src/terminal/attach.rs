@@ -149,6 +149,7 @@ pub(crate) fn attach(
         terminal: ends.stdout.or(ends.stdin).filter(|_| ends.tty),
         watch: watch.filter(|_| ends.tty),
         raw,
+        asked_to_end: 0,
         ended: None,
     };
     attached.resize(streams);
@@ -162,6 +163,9 @@ pub(crate) fn attach(
     }
 }
 
+/// A command that ignores so many requests to end is left to itself, as docker does.
+const MOST_REQUESTS: u32 = 3;
+
 struct Attached<'a> {
     /// `None` once it has ended.
     stdin: Option<BorrowedFd<'a>>,
@@ -171,6 +175,8 @@ struct Attached<'a> {
     terminal: Option<BorrowedFd<'a>>,
     watch: Option<Watch>,
     raw: Option<RawMode>,
+    /// Interrupts and terminations so far.
+    asked_to_end: u32,
     /// Set as soon as it is known; output may still wait to be written.
     ended: Option<Ended>,
 }
@@ -332,7 +338,11 @@ impl<'a> Attached<'a> {
         // Once the container has ended, a signal is for us; and so is always the
         // news that a terminal is gone.
         let hung_up = self.terminal.is_some() && signal == Signal::HUP.as_raw();
-        if caught.proxy && self.ended.is_none() && !hung_up {
+        if signal == Signal::INT.as_raw() || signal == Signal::TERM.as_raw() {
+            self.asked_to_end += 1;
+        }
+        let insists = self.asked_to_end >= MOST_REQUESTS;
+        if caught.proxy && self.ended.is_none() && !hung_up && !insists {
             streams.signal(signal);
         } else if signal != Signal::CONT.as_raw() {
             self.ended = Some(Ended::Signalled(signal));
