@@ -29,7 +29,7 @@ fn when_the_supervisor_is_killed_the_next_command_repairs() {
         world.page("127.0.0.1:8080");
         let (supervisor, init) = (supervisor_of(&world, "web"), world.pid_of("web"));
         world.kill("KILL", supervisor);
-        // A container never runs without its supervisor.
+        // One that is still the user it was started as dies with its supervisor.
         eventually("its processes are gone", || !world.exists(&format!("/proc/{init}")));
         world.rcnt(command).success();
         if command != "rm -f web" {
@@ -53,6 +53,30 @@ fn when_the_supervisor_is_killed_the_next_command_repairs() {
         }
         world.nothing_is_left();
     }
+}
+
+#[test]
+fn a_container_that_changed_its_user_is_ended_by_the_next_command() {
+    let world = World::new();
+    // The kernel forgets at a change of user whose death it should follow.
+    world.ok("run -d --name cc --net=none busybox su web -c 'sleep 4321 & exec sleep 1234'");
+    let init = format!("/proc/{}", world.pid_of("cc"));
+    eventually("it is not root any more", || {
+        !world.pids_with("sleep 4321").is_empty()
+            && world.read(&format!("{init}/status")).contains("Uid:\t1000\t")
+    });
+    let supervisor = supervisor_of(&world, "cc");
+    world.kill("KILL", supervisor);
+    eventually("the supervisor is gone", || !world.exists(&format!("/proc/{supervisor}")));
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(world.exists(&init), "it died with its supervisor: nothing is shown here");
+    let list = ["ps", "-a", "--format", "{{.Names}} {{.Status}}"];
+    world.rcnt(list).success().has("cc Exited (137)");
+    eventually("its processes are gone", || {
+        !world.exists(&init) && world.pids_with("sleep 4321").is_empty()
+    });
+    world.ok("rm cc");
+    world.nothing_is_left();
 }
 
 #[test]

@@ -127,6 +127,36 @@ fn cve_2024_21626_no_descriptor_of_the_host_is_open_inside() {
 }
 
 #[test]
+fn cve_2024_21626_exec_opens_nothing_by_a_name_of_the_containers() {
+    let world = World::new();
+    world.write("/srv/home/secret", "secret");
+    let stdin = "stat -L -c %t:%T /proc/self/fd/0; cat";
+    for target in ["/proc/self/fd/1", "/proc/self/fd/2", "/proc/self/fd/7", "/proc/self/fd/9"] {
+        let replace = format!("rm /dev/null; ln -s {target} /dev/null; echo up; exec sleep 1000");
+        world.ok(["run", "-d", "--name=cc", "--net=none", "busybox", "sh", "-c", &replace]);
+        eventually("the link is there", || world.ok("logs cc").contains("up"));
+        let script = format!(
+            "exec 7</srv/home/secret 9<>/srv/home/secret; \
+             rcnt exec cc sh -c '{stdin}' >/srv/home/out 2>/srv/home/err"
+        );
+        world.sh(&script).success();
+        assert_eq!(world.read("/srv/home/out"), "1:3\n", "{target}");
+        world.ok("rm -f cc");
+    }
+    // Nor is what the shell left open a program.
+    world.ok("run -d --name cc --net=none busybox sleep 1000");
+    for rcnt in ["rcnt exec cc", "rcnt run --rm --net=none busybox"] {
+        let script = format!("exec 77</bin/busybox; {rcnt} /proc/self/fd/77 true");
+        world.job("bash", ["-c", &script]).run().exits(127);
+    }
+    // A /dev of the host's is no reason either.
+    world.sh("mkdir /srv/home/dev; ln -s /proc/self/fd/7 /srv/home/dev/null").success();
+    let run = "run --rm --net=none --security-opt systempaths=unconfined -v /srv/home/dev:/dev busybox sh -c";
+    let script = format!("exec 7</srv/home/secret; rcnt {run} '{stdin}'");
+    world.sh(&script).success().prints("1:3");
+}
+
+#[test]
 fn cve_2025_31133_masked_paths_are_the_real_null_device() {
     let world = World::empty();
     // An image whose /dev/null is something else.

@@ -548,3 +548,29 @@ fn roots_with_long_paths_work() {
     rcnt("exec cc echo hi").run().success().prints("hi");
     rcnt("rm -f cc").run().success();
 }
+
+#[test]
+fn a_dev_of_the_hosts_stays_as_it_is() {
+    let world = World::new();
+    world.sh("mkdir /srv/home/dev").success();
+    for flags in ["", "--privileged", "--init"] {
+        let run = format!("run --rm --net=none {flags} -v /srv/home/dev:/dev busybox ls -A /dev");
+        world.rcnt(run).success().prints("");
+        assert_eq!(world.ok_sh("ls -A /srv/home/dev"), "", "with {flags}");
+    }
+    // What must not be read is not, even without a null device to cover it by.
+    let run = "run --rm --net=none -v /srv/home/dev:/dev busybox stat -c %t:%T /proc/keys";
+    world.rcnt(run).success().prints("1:3");
+    // Nor does a volume keep anything.
+    world.ok("run --rm --net=none -v dev:/dev busybox true");
+    world.rcnt("run --rm --net=none -v dev:/v busybox ls -A /v").success().prints("");
+    // The host's own, with a terminal or without: devices, not copies of them.
+    let hosts = || world.ok_sh("ls -A /dev; readlink /dev/fd /dev/ptmx; true");
+    let before = hosts();
+    world.rcnt("run --rm --net=none -v /dev:/dev busybox sh -c 'echo x >/dev/null'").success();
+    world.ok("run -d -t --name cc --net=none -v /dev:/dev busybox sh -c 'tty; sleep 1000'");
+    eventually("a terminal of the host's", || world.ok("logs cc").contains("/dev/pts/"));
+    assert_eq!(world.ok("exec cc sh -c 'cat </dev/null; ls /dev | wc -l'").is_empty(), false);
+    world.ok("rm -f cc");
+    assert_eq!(hosts(), before);
+}
