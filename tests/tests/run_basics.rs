@@ -570,7 +570,7 @@ fn a_dev_of_the_hosts_stays_as_it_is() {
     world.rcnt("run --rm --net=none -v /dev:/dev busybox sh -c 'echo x >/dev/null'").success();
     world.ok("run -d -t --name cc --net=none -v /dev:/dev busybox sh -c 'tty; sleep 1000'");
     eventually("a terminal of the host's", || world.ok("logs cc").contains("/dev/pts/"));
-    assert_eq!(world.ok("exec cc sh -c 'cat </dev/null; ls /dev | wc -l'").is_empty(), false);
+    world.rcnt("exec cc sh -c 'cat </dev/null; echo fine'").success().prints("fine");
     world.ok("rm -f cc");
     assert_eq!(hosts(), before);
 }

@@ -59,8 +59,9 @@ pub(super) fn all(request: &RunRequest, inputs: &Inputs<'_>, own_network: bool) 
 fn together(mut standard: Vec<MountPlan>, asked: Vec<MountPlan>) -> Vec<MountPlan> {
     let host_dev = host_dev(&asked);
     standard.retain(|m| {
-        !asked.iter().any(|a| a.destination == m.destination)
-            && !(host_dev && m.destination.starts_with("/dev"))
+        let covered = asked.iter().any(|a| a.destination == m.destination);
+        let in_host_dev = host_dev && m.destination.starts_with("/dev");
+        !covered && !in_host_dev
     });
     standard.extend(asked);
     standard
