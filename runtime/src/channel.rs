@@ -75,6 +75,17 @@ impl ParentEnd {
         }
     }
 
+    /// What the child reported, once it has ended; `None` if it ended without a word.
+    pub(crate) fn last_words(&self) -> Option<StartError> {
+        loop {
+            let (message, _) = self.receive().ok()?;
+            match message.split_first()? {
+                (&FAILED, json) => return Some(report(json)),
+                _ => continue,
+            }
+        }
+    }
+
     fn receive(&self) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
         let mut bytes = vec![0; LARGEST];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -196,6 +207,19 @@ mod tests {
         child.failed(&sent);
         drop(child);
         assert_eq!(parent.wait().unwrap_err(), sent);
+    }
+
+    #[test]
+    fn the_last_words_are_the_childs_own_or_none() {
+        let (parent, child) = pair().unwrap();
+        let sent = StartError { stage: "x".into(), message: "y".into(), kind: ExitKind::NotFound };
+        child.executing(None).unwrap();
+        child.failed(&sent);
+        drop(child);
+        assert_eq!(parent.last_words(), Some(sent));
+        let (parent, child) = pair().unwrap();
+        drop(child);
+        assert_eq!(parent.last_words(), None);
     }
 
     #[test]

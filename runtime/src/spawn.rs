@@ -133,6 +133,13 @@ impl Init {
         self.channel.wait().map(|terminal| Started { terminal })
     }
 
+    /// The reason that a child gave before it ended, for a caller that has met a
+    /// consequence of it (no namespaces to open, nobody to say "go" to); `None`
+    /// when it ended without a word. Blocks until it has ended: kill it first.
+    pub fn last_words(&mut self) -> Option<StartError> {
+        self.channel.last_words()
+    }
+
     /// Blocks until all is done but exec, or something went wrong; what
     /// [`spawn_gated`]'s caller waits for.
     ///

@@ -364,6 +364,16 @@ fn closure() {
     assert_eq!((error.message.as_str(), error.kind), ("true 1", ExitKind::General));
     assert_eq!(reap(init.pid()), 1);
     crate::container::remove_cgroup(&container.plan.cgroup.path);
+    // Also when nobody got as far as waiting for the start.
+    let mut early = Container::with_args(&["true"]);
+    early.plan.process.cwd = "/bin/busybox".into();
+    let (io, read) = pipes();
+    let mut init = spawn(&early.plan, io, &mut || Ok(())).unwrap();
+    // The end of its only user.
+    assert_eq!(read_all(read), "");
+    assert!(init.last_words().unwrap().message.starts_with("chdir to cwd"));
+    assert_eq!(reap(init.pid()), 126);
+    crate::container::remove_cgroup(&early.plan.cgroup.path);
 }
 
 fn supervised() {
