@@ -59,6 +59,9 @@ const FAMILY: Expression = Expression::Meta { key: NFT_META_NFPROTO, to: 0 };
 const IS_IPV4: Expression = Expression::Equal(&[NFPROTO_IPV4]);
 const IS_IPV6: Expression = Expression::Equal(&[NFPROTO_IPV6]);
 const IS_LOOPBACK: Expression = Expression::Equal(&[127]);
+/// `::1`; there is no route_localnet for IPv6, so nothing from or to it can leave `lo`.
+const IS_LOOPBACK6: Expression =
+    Expression::Equal(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 const IS_LOCAL: Expression = Expression::Equal(&RTN_LOCAL.to_ne_bytes());
 const NOT_ZERO: Expression = Expression::NotEqual(&[0; 4]);
 const TO_PUBLISHED: (&[Expression], &str) = (
@@ -119,7 +122,14 @@ const CHAINS: [Chain; 6] = [
     Chain {
         name: "output",
         hook: Some(Hook { kind: "nat", number: NF_INET_LOCAL_OUT, priority: -100 }),
-        rules: &[TO_PUBLISHED],
+        rules: &[
+            (
+                &[FAMILY, IS_IPV6, network_header(24, 16, 0), IS_LOOPBACK6, Expression::Return],
+                "cannot be routed: refused at once by the port's socket",
+            ),
+            (&[FAMILY, IS_IPV6, network_header(8, 16, 0), IS_LOOPBACK6, Expression::Return], ""),
+            TO_PUBLISHED,
+        ],
     },
     Chain {
         name: "published",

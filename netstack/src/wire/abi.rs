@@ -157,6 +157,8 @@ pub(crate) const NFT_REG_VERDICT: u32 = 0;
 pub(crate) const NFT_REG32_00: u32 = 8;
 /// NFT_JUMP, -3, as it travels.
 pub(crate) const NFT_JUMP: u32 = 0xffff_fffd;
+/// NFT_RETURN, -5, as it travels.
+pub(crate) const NFT_RETURN: u32 = 0xffff_fffb;
 pub(crate) const NFTA_META_DREG: u16 = 1;
 pub(crate) const NFTA_META_KEY: u16 = 2;
 pub(crate) const NFT_META_IIFNAME: u32 = 6;

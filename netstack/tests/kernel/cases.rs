@@ -215,6 +215,12 @@ fn ipv6_is_published_and_routed() {
     assert_eq!(fetch("c5", HOST6, 8080), "web fd88::1");
     assert_eq!(fetch("c5", PEER6, 80), format!("world {HOST6}"));
     assert!(!reaches("lan", "fd88::5", 81));
+    // ::1 cannot be translated: whoever asks there is refused, not left waiting.
+    let asked = std::time::Instant::now();
+    assert!(!reaches("host", "::1", 8080));
+    assert!(asked.elapsed().as_millis() < 100, "{:?}", asked.elapsed());
+    serve_tcp("host", "host", "::1", 8080);
+    assert_eq!(fetch("host", "::1", 8080), "host ::1");
     // The host still listens to its routers, not to its containers.
     let accept_ra =
         sh("cd /proc/sys/net/ipv6/conf; cat up0/accept_ra up1/accept_ra rcnt0/accept_ra");

@@ -34,6 +34,7 @@ pub(crate) enum Expression {
     Masquerade,
     Accept,
     Drop,
+    Return,
     Jump(&'static str),
 }
 
@@ -80,6 +81,7 @@ impl Expression {
             Self::Masquerade => named(a, "masq", |_| {}),
             Self::Accept => verdict(a, NF_ACCEPT, None),
             Self::Drop => verdict(a, NF_DROP, None),
+            Self::Return => verdict(a, NFT_RETURN, None),
             Self::Jump(chain) => verdict(a, NFT_JUMP, Some(chain)),
         }
     }
