@@ -10,7 +10,7 @@ mod local;
 mod remote;
 
 pub use local::Local;
-pub(crate) use local::{has_ended, reap};
+pub(crate) use local::reap;
 pub use remote::{Remote, StartReport};
 
 /// Bytes of input that may wait for a command to read them.

@@ -170,13 +170,6 @@ pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     Ok(status.exit_status().or_else(|| status.terminating_signal().map(|n| 128 + n)))
 }
 
-/// Whether the process of a pidfd has ended, reaped or not.
-pub(crate) fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    rustix::event::poll(&mut fds, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }))
-        .is_ok_and(|ready| ready > 0)
-}
-
 /// Reads what is there. The stream is closed at its end, and also when its
 /// process has `ended` and nothing is left: somebody it left behind may keep
 /// the other side open for ever.

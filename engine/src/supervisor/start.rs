@@ -125,11 +125,10 @@ fn connect(launch: &Launch, init: &Init) -> Result<(), StartError> {
 /// Ends an init that cannot go on. If it had ended by itself its own reason is
 /// the better one.
 fn end(init: &mut Init, error: StartError) -> StartError {
-    let alone = crate::session::has_ended(init.pidfd());
     let _ = pidfd_send_signal(init.pidfd(), Signal::KILL);
-    let told = init.wait_started().err();
+    let told = init.last_words();
     reap(init);
-    told.filter(|_| alone).unwrap_or(error)
+    told.unwrap_or(error)
 }
 
 /// The failed init is our child: no zombie may stay behind.
