@@ -90,7 +90,11 @@ impl Store {
     }
 }
 
-fn collect(paths: &Paths, in_use: &dyn Fn(&Digest) -> Option<Use>) -> Result<Freed, StoreError> {
+/// With both locks held.
+pub(crate) fn collect(
+    paths: &Paths,
+    in_use: &dyn Fn(&Digest) -> Option<Use>,
+) -> Result<Freed, StoreError> {
     let (live, buried) = paths.record_ids()?;
     let (mut blobs, mut layers) = (BTreeSet::new(), BTreeSet::new());
     let mut keep = |record: crate::store::Record| {

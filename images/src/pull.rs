@@ -161,6 +161,8 @@ impl PullError {
             Self::Write { source, .. } => full(source),
             Self::Blob(BlobError::Store(StoreError::Full { .. })) => true,
             Self::Store(StoreError::Full { .. }) => true,
+            Self::Commit(CommitError::Store(StoreError::Full { .. })) => true,
+            Self::Commit(CommitError::Blob(BlobError::Store(StoreError::Full { .. }))) => true,
             _ => false,
         }
     }
@@ -178,13 +180,24 @@ pub fn pull(
     progress: &dyn Progress,
 ) -> Result<Pulled, PullError> {
     let session = store.ingest()?;
-    let pull = Pull {
-        session: &session,
-        repository: &client.repository(reference),
-        reference,
-        options,
-        progress,
-    };
+    let pulled = bring(store, &session, client, reference, options, progress);
+    if !pulled.as_ref().is_err_and(PullError::is_full) {
+        // What has come need not come again when the next attempt goes further.
+        session.keep_staged();
+    }
+    pulled
+}
+
+fn bring(
+    store: &Store,
+    session: &Ingest,
+    client: &Client,
+    reference: &Reference,
+    options: &PullOptions,
+    progress: &dyn Progress,
+) -> Result<Pulled, PullError> {
+    let pull =
+        Pull { session, repository: &client.repository(reference), reference, options, progress };
     let before = store.resolve(&reference.to_string()).ok().map(|image| image.id);
     progress.line(&format!("{}: Pulling from {}", spoken(reference), reference.repository()));
     if let Some(image) = &before

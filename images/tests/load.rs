@@ -55,14 +55,19 @@ impl World {
         error
     }
 
-    /// Nothing half made: only lock files may stay.
+    /// Nothing half made, nothing whole that no image needs, no locks.
     fn assert_no_leftovers(&self) {
-        let left: Vec<String> = std::fs::read_dir(self.dir.path().join("images/tmp"))
-            .unwrap()
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .filter(|name| !name.ends_with(".lock"))
-            .collect();
+        let images = self.dir.path().join("images");
+        let names = |dir: &str| -> Vec<String> {
+            let entries = std::fs::read_dir(images.join(dir)).into_iter().flatten();
+            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+        };
+        let left = [names("tmp"), names("staging")].concat();
         assert!(left.is_empty(), "{left:?}");
+        if self.store.list().unwrap().is_empty() {
+            let left = [names("blobs/sha256"), names("layers")].concat();
+            assert!(left.is_empty(), "{left:?}");
+        }
     }
 
     fn resolve(&self, name: &str) -> Image {

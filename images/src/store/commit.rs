@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use rcnt_base::files::sync_dir;
+use rcnt_base::files::{read_json, sync_dir};
 use rcnt_base::ids::Digest;
 
 use super::blob::BlobError;
-use super::ingest::Ingest;
+use super::ingest::{Ingest, LayerInfo};
 use super::records::{LayerRecord, Record};
 use super::{Paths, StoreError};
 use crate::config::{CONFIG_MAX, ConfigError, ImageConfig};
@@ -87,6 +87,7 @@ impl Ingest {
             }
             ids.push(record.id);
         }
+        self.keep_staged();
         Ok(ids)
     }
 
@@ -111,8 +112,9 @@ impl Ingest {
         for (blob, diff_id) in layers.into_iter().zip(diff_ids) {
             self.check_here(&blob)?;
             self.unpack(&blob.digest, &diff_id)?;
-            let dir = paths.layer_here(&diff_id).unwrap_or_else(|| paths.layer(&diff_id));
-            let size = paths.layer_info(&dir)?.size;
+            let info = paths.at_layer(&diff_id, |dir| read_json(&dir.join(LayerInfo::FILE)))?;
+            let LayerInfo { size, .. } =
+                info.ok_or_else(|| paths.missing(&paths.layer(&diff_id)))?;
             records.push(LayerRecord { blob, diff_id, size });
         }
         let manifest = Descriptor {
@@ -128,11 +130,11 @@ impl Ingest {
 
     fn check_here(&self, blob: &Descriptor) -> Result<(), CommitError> {
         let paths = self.paths();
-        let path = paths.blob_here(&blob.digest).unwrap_or_else(|| paths.blob(&blob.digest));
-        let found = std::fs::metadata(&path).map_err(|e| paths.error("read", &path, e))?.len();
-        if found != blob.size {
+        let found = paths.blob_size(&blob.digest)?;
+        let actual = found.ok_or_else(|| paths.missing(&paths.blob(&blob.digest)))?;
+        if actual != blob.size {
             let (digest, expected) = (blob.digest.clone(), blob.size);
-            return Err(BlobError::Size { digest, expected, actual: found }.into());
+            return Err(BlobError::Size { digest, expected, actual }.into());
         }
         Ok(())
     }

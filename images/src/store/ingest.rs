@@ -1,13 +1,13 @@
 //! Adding content. An [`Ingest`] is a session: while it lives no garbage is
 //! collected, so blobs and layers that no image needs yet are safe. Each blob
 //! and each layer is worked on by one command at a time; the others wait and
-//! find it done.
+//! find it done. The last session to end clears away what nobody needs any more.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rcnt_base::files::{Durability, Lock, create_dirs, read_json, write_json};
+use rcnt_base::files::{Durability, Lock, create_dirs, write_json};
 use rcnt_base::ids::Digest;
 use rcnt_base::tree;
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,10 @@ use crate::unpack::{self, Unpacked};
 #[derive(Debug)]
 pub struct Ingest {
     paths: Arc<Paths>,
-    _writers: Lock,
+    /// Always there until drop.
+    writers: Option<Lock>,
+    /// Whether what is staged is to stay when the session ends.
+    keep: AtomicBool,
 }
 
 /// Whether a blob has to be fetched.
@@ -45,6 +48,10 @@ pub(crate) struct LayerInfo {
     pub(crate) size: u64,
     /// Entries of its archive.
     pub(crate) entries: u64,
+}
+
+impl LayerInfo {
+    pub(super) const FILE: &str = "layer.json";
 }
 
 /// A layer being unpacked, in `tmp/`; removed on drop unless staged.
@@ -79,11 +86,11 @@ impl LayerDir {
             return Err(BlobError::Unpack(wanted.clone(), error));
         }
         let info = LayerInfo { schema: 1, diff_id: diff_id.clone(), size, entries };
-        let file = self.path.join("layer.json");
+        let file = self.path.join(LayerInfo::FILE);
         write_json(&file, &info, Durability::Volatile)
             .map_err(|e| paths.error("write", &file, e))?;
         let staged = paths.staged_layers().join(diff_id.hex());
-        if paths.layer_here(&diff_id).is_some() {
+        if paths.has_layer(&diff_id) {
             // Two imports of one archive: no lock could be taken on a name not yet known.
             return Ok(());
         }
@@ -100,38 +107,6 @@ impl Drop for LayerDir {
     }
 }
 
-impl Paths {
-    /// Where a whole blob is, durable or staged.
-    pub(crate) fn blob_here(&self, digest: &Digest) -> Option<PathBuf> {
-        let staged = self.staged_blobs().join(digest.hex());
-        [self.blob(digest), staged].into_iter().find(|path| path.is_file())
-    }
-
-    /// Where a whole layer is, durable or staged.
-    pub(crate) fn layer_here(&self, diff_id: &Digest) -> Option<PathBuf> {
-        let staged = self.staged_layers().join(diff_id.hex());
-        [self.layer(diff_id), staged].into_iter().find(|path| path.join("diff").is_dir())
-    }
-
-    pub(crate) fn layer_info(&self, dir: &Path) -> Result<LayerInfo, StoreError> {
-        let path = dir.join("layer.json");
-        read_json(&path).map_err(|e| self.error("read", &path, e))
-    }
-
-    pub(crate) fn read_blob(&self, digest: &Digest, max: u64) -> Result<Vec<u8>, StoreError> {
-        let path = self.blob_here(digest).unwrap_or_else(|| self.blob(digest));
-        let error = |e| self.error("read", &path, e);
-        let file = std::fs::File::open(&path).map_err(error)?;
-        let mut bytes = Vec::new();
-        file.take(max.saturating_add(1)).read_to_end(&mut bytes).map_err(error)?;
-        if bytes.len() as u64 > max {
-            let what = format!("it is larger than {max} bytes");
-            return Err(StoreError::Damaged { path, what });
-        }
-        Ok(bytes)
-    }
-}
-
 impl Ingest {
     pub(super) fn begin(paths: Arc<Paths>) -> Result<Self, StoreError> {
         let lock = paths.writers_lock();
@@ -139,21 +114,27 @@ impl Ingest {
         for dir in [paths.staged_blobs(), paths.staged_layers()] {
             create_dirs(&dir).map_err(|e| paths.error("create", &dir, e))?;
         }
-        Ok(Self { paths, _writers: writers })
+        Ok(Self { paths, writers: Some(writers), keep: AtomicBool::new(false) })
     }
 
     pub(crate) fn paths(&self) -> &Paths {
         &self.paths
     }
 
+    /// What is whole stays when the session ends, for the next attempt to begin
+    /// with. Else it is removed, unless it has become part of an image.
+    pub(crate) fn keep_staged(&self) {
+        self.keep.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the blob is here.
     pub fn has_blob(&self, digest: &Digest) -> bool {
-        self.paths.blob_here(digest).is_some()
+        matches!(self.paths.blob_size(digest), Ok(Some(_)))
     }
 
     /// Whether the layer is here, unpacked.
     pub fn has_layer(&self, diff_id: &Digest) -> bool {
-        self.paths.layer_here(diff_id).is_some()
+        self.paths.has_layer(diff_id)
     }
 
     /// Reads a small blob that is here.
@@ -218,9 +199,7 @@ impl Ingest {
     pub(crate) fn unpack(&self, blob: &Digest, diff_id: &Digest) -> Result<(), BlobError> {
         let Some(_lock) = self.missing_layer(diff_id)? else { return Ok(()) };
         let dir = LayerDir::create(&self.paths)?;
-        let path = self.paths.blob_here(blob).unwrap_or_else(|| self.paths.blob(blob));
-        let error = |e| self.paths.error("read", &path, e);
-        let file = std::fs::File::open(&path).map_err(error)?;
+        let file = self.paths.open_blob(blob)?;
         // Its digest is not checked again here, so the layer's own is.
         let unpacked =
             unpack::unpack(file, &dir.diff(), None).map_err(|e| match e.storage_full() {
@@ -232,23 +211,18 @@ impl Ingest {
 
     /// `None`: the blob is here. Else the lock under which to write it.
     fn missing_blob(&self, blob: &Descriptor) -> Result<Option<Lock>, BlobError> {
-        let here = |path: PathBuf| match std::fs::metadata(&path) {
-            Ok(found) if found.len() == blob.size => Ok(None),
-            Ok(found) => Err(BlobError::Size {
-                digest: blob.digest.clone(),
-                expected: blob.size,
-                actual: found.len(),
-            }),
-            Err(e) => Err(self.paths.error("read", &path, e).into()),
+        let here = || match self.paths.blob_size(&blob.digest)? {
+            Some(actual) if actual != blob.size => {
+                let (digest, expected) = (blob.digest.clone(), blob.size);
+                Err(BlobError::Size { digest, expected, actual })
+            }
+            found => Ok(found.is_some()),
         };
-        if let Some(path) = self.paths.blob_here(&blob.digest) {
-            return here(path);
+        if here()? {
+            return Ok(None);
         }
         let lock = self.work_lock("blob", &blob.digest)?;
-        match self.paths.blob_here(&blob.digest) {
-            Some(path) => here(path),
-            None => Ok(Some(lock)),
-        }
+        Ok((!here()?).then_some(lock))
     }
 
     fn missing_layer(&self, diff_id: &Digest) -> Result<Option<Lock>, StoreError> {
@@ -266,5 +240,19 @@ impl Ingest {
 
     pub(crate) fn finish_import(&self, writer: BlobWriter) -> Result<Added, BlobError> {
         writer.finish_added()
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        let failed = !*self.keep.get_mut();
+        if failed {
+            self.paths.mark_abandoned();
+        }
+        drop(self.writers.take());
+        // Others are at work and may count on what is staged: the last one clears it away.
+        if let Ok(Some(_alone)) = Lock::try_now(&self.paths.writers_lock()) {
+            self.paths.clear_away(failed);
+        }
     }
 }

@@ -29,6 +29,7 @@ mod names;
 mod records;
 mod remove;
 mod resolve;
+mod staging;
 
 use std::io;
 use std::path::{Path, PathBuf};
