@@ -1,7 +1,7 @@
 //! Removing a directory tree that a stranger shaped: a container or an archive.
 //!
 //! However deep the tree is, a few descriptors and no recursion suffice: what
-//! lies deeper than [`DEPTH`] is lifted to the top under a fresh name and met
+//! lies deeper than 32 levels is lifted to the top under a fresh name and met
 //! again there. However wide it is, one directory block at a time is in memory.
 //! Every step goes from a directory's descriptor to a name in it; symbolic links
 //! are removed, never followed, and no mount is entered.
