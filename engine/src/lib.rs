@@ -3,7 +3,7 @@
 //! small process of its own.
 //!
 //! - [`request`] flags → what is wanted (pure); [`plan`] → what is done (pure)
-//! - [`create()`], [`start()`], [`stop()`], [`exec()`], [`logs`], [`inspect`]  the verbs
+//! - [`mod@create`], [`mod@start`], [`mod@stop`], [`mod@exec`], [`logs`], [`inspect`]  the verbs
 //! - [`container`], [`records`], [`paths`]  what is stored, and where
 //! - [`journal`] the undo list; [`repair`] what a crash left
 //! - [`supervisor`] the process beside each container; [`session`] its clients

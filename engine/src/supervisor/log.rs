@@ -1,5 +1,5 @@
 //! The container's log: one JSON object a line, in docker's json-file form.
-//! Bounded: at [`MOST`] bytes the file is renamed to `log.json.1`, replacing
+//! Bounded: at `MOST` bytes the file is renamed to `log.json.1`, replacing
 //! the one before it.
 
 use std::fs::{File, OpenOptions};
