@@ -172,6 +172,10 @@ impl EngineError {
                 Some("the networks are: bridge, none, host, container:<name or id>")
             }
             EngineError::JoinStopped(_) => Some("start that container first"),
+            // ENOSYS, which says nothing of what is missing.
+            EngineError::Start(error) if error.message.contains("Function not implemented") => {
+                Some("rcnt needs Linux 5.12 or later, with overlayfs and all namespaces")
+            }
             EngineError::NoCommand => {
                 Some("the image has no CMD or ENTRYPOINT: say what to run after its name")
             }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! parent ── 'g' ─────────────────▶ child     go: what is outside is ready
-//! parent ◀─ 'x' (+ pty master) ─── child     everything is done but execve
+//! parent ◀─ 'x' (+ pty master) ─── child     everything is done but execve; what took how long
 //! parent ◀─ 'e' + JSON ─────────── child     it could not be done
 //! parent ◀─ end of file ────────── child     after 'x': running; before: it died
 //! ```
@@ -59,7 +59,12 @@ impl ParentEnd {
     pub(crate) fn wait_ready(&self) -> Result<Option<OwnedFd>, StartError> {
         let (first, terminal) = self.receive().map_err(broken)?;
         match first.split_first() {
-            Some((&EXECUTING, _)) => Ok(terminal),
+            Some((&EXECUTING, times)) => {
+                if !times.is_empty() {
+                    log::debug!("init: {}", String::from_utf8_lossy(times));
+                }
+                Ok(terminal)
+            }
             Some((&FAILED, json)) => Err(report(json)),
             _ => Err(broken(io::Error::other("the container's first process died during set-up"))),
         }
@@ -137,15 +142,21 @@ impl ChildEnd {
         Ok(got == 1 && byte == [GO])
     }
 
-    /// Says that only execve(2) is left to do, and hands over the pty's master.
-    pub(crate) fn executing(&self, terminal: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    /// Says that only execve(2) is left to do and what took how long (perhaps
+    /// nothing), and hands over the pty's master.
+    pub(crate) fn executing(
+        &self,
+        terminal: Option<BorrowedFd<'_>>,
+        times: &str,
+    ) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         let fds: Vec<BorrowedFd<'_>> = terminal.into_iter().collect();
         if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&fds)) {
             return Err(io::Error::other("no room for one descriptor"));
         }
-        sendmsg(&self.0, &[IoSlice::new(&[EXECUTING])], &mut control, SendFlags::NOSIGNAL)?;
+        let message = [IoSlice::new(&[EXECUTING]), IoSlice::new(times.as_bytes())];
+        sendmsg(&self.0, &message, &mut control, SendFlags::NOSIGNAL)?;
         Ok(())
     }
 
@@ -183,7 +194,7 @@ mod tests {
         let (parent, child) = pair().unwrap();
         parent.go().unwrap();
         assert!(child.wait_go().unwrap());
-        child.executing(Some(std::io::stdin().as_fd())).unwrap();
+        child.executing(Some(std::io::stdin().as_fd()), "").unwrap();
         drop(child);
         assert!(parent.wait().unwrap().is_some());
     }
@@ -191,7 +202,7 @@ mod tests {
     #[test]
     fn a_failure_after_the_last_step_is_still_heard() {
         let (parent, child) = pair().unwrap();
-        child.executing(None).unwrap();
+        child.executing(None, "").unwrap();
         let huge = "é\u{1}".repeat(100_000);
         let sent = StartError { stage: "exec".into(), message: huge, kind: ExitKind::NotFound };
         child.failed(&sent);
@@ -213,7 +224,7 @@ mod tests {
     fn the_last_words_are_the_childs_own_or_none() {
         let (parent, child) = pair().unwrap();
         let sent = StartError { stage: "x".into(), message: "y".into(), kind: ExitKind::NotFound };
-        child.executing(None).unwrap();
+        child.executing(None, "").unwrap();
         child.failed(&sent);
         drop(child);
         assert_eq!(parent.last_words(), Some(sent));

@@ -128,12 +128,12 @@ fn start(
     stage: &mut Stage,
 ) -> Result<Infallible, InitError> {
     let ExecBirth { init, handles, process, io, null } = birth;
-    *stage = "cgroup";
+    stage.enter("cgroup");
     if let Some(handles) = handles {
         handles.join_self()?;
     }
 
-    *stage = "namespaces";
+    stage.enter("namespaces");
     let kept = [init.as_fd(), channel.as_fd()];
     let io = shed(io, null, &kept).doing("close inherited descriptors")?;
     // All at once and last the way back: afterwards "/" is the container's.
@@ -146,7 +146,7 @@ fn start(
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let root = Root::new(root.doing("open the container's root")?);
 
-    *stage = "terminal";
+    stage.enter("terminal");
     let streams = Streams::open(io, &root, None)?;
     let cwd = open_cwd(&root, &process.cwd)?;
     let launch = Launch {

@@ -130,3 +130,24 @@ fn a_wait_without_end_is_not_an_overflow() {
     eventually("the trap is set", || world.rcnt("exec cc pidof sleep").stdout.len() > 1);
     world.rcnt("stop -t 9223372036854775807 cc").success();
 }
+
+#[test]
+fn a_kernel_without_what_is_needed_gets_one_line_and_nothing_is_left() {
+    let world = World::new();
+    for call in ["open_tree", "clone3", "fsopen"] {
+        world
+            .injected(&format!("{call}:error=ENOSYS"), "run --rm --net=none busybox true")
+            .fails(125, &["needs linux 5.12"]);
+    }
+    world.rcnt("ps -aq").success().prints("");
+}
+
+#[test]
+fn debug_logs_every_step_and_its_time() {
+    let world = World::new();
+    let output = world.rcnt("--debug run --rm -p 8080:80 busybox true").success();
+    for step in ["prepare", "clone", "attach network", "rootfs", "mounts", "rights", "start took"] {
+        assert!(output.stderr.contains(step), "{step}\n{output}");
+    }
+    assert!(output.stderr.lines().all(|line| line.contains(" ms")), "{output}");
+}

@@ -23,6 +23,7 @@ mod reaper;
 mod root;
 mod rootfs;
 mod shed;
+mod stage;
 mod terminal;
 
 use std::convert::Infallible;
@@ -45,6 +46,7 @@ pub(crate) use error::{Doing, InitError};
 use procfs::Procfs;
 pub(crate) use root::{Links, Root};
 pub(crate) use shed::{host_null, shed};
+pub(crate) use stage::Stage;
 pub(crate) use terminal::Streams;
 
 /// Everything the child inherits from [`crate::spawn::spawn`].
@@ -60,9 +62,6 @@ pub(crate) struct Birth<'a> {
     pub(crate) inside: &'a mut dyn FnMut() -> Result<(), StartError>,
     pub(crate) lifetime: Lifetime,
 }
-
-/// The name of the step under way, for the report.
-pub(crate) type Stage = &'static str;
 
 /// Whatever happens, a clone never returns into its parent's code.
 struct NoReturn;
@@ -80,9 +79,9 @@ pub(crate) fn run_child(
     steps: impl FnOnce(&mut Stage) -> Result<Infallible, InitError>,
 ) -> ! {
     let _guard = NoReturn;
-    let mut stage = "start";
+    let mut stage = Stage::new();
     let Err(error) = steps(&mut stage);
-    let error = error.into_start_error(stage);
+    let error = error.into_start_error(stage.name());
     channel.failed(&error);
     exit_now(error.kind.code())
 }
@@ -94,17 +93,17 @@ pub(crate) fn start(
     stage: &mut Stage,
 ) -> Result<Infallible, InitError> {
     let Birth { plan, io, null, layout, cgroup, joins, inside, lifetime } = birth;
-    *stage = "supervise";
+    stage.enter("supervise");
     let parentage = Parentage::First { use_init: plan.use_init, lifetime: &lifetime };
     parentage.keep_tied()?;
     rustix::process::umask(Mode::empty());
 
-    *stage = "cgroup";
+    stage.enter("cgroup");
     if let Some(handles) = cgroup {
         handles.join_self()?;
     }
 
-    *stage = "namespaces";
+    stage.enter("namespaces");
     let joined = joins.iter().map(|(_, fd)| fd.as_fd());
     let kept: Vec<BorrowedFd<'_>> =
         joined.chain(lifetime.gate()).chain([channel.as_fd()]).collect();
@@ -116,14 +115,14 @@ pub(crate) fn start(
     }
     identity::leave_keyring()?;
 
-    *stage = "rootfs";
+    stage.enter("rootfs");
     let sources = mounts::open_sources(&plan.mounts)?;
     let null = paths::clone_null(plan)?;
     let cgroups = cgroupfs::open_view(&plan.mounts, layout, &plan.cgroup.path)?;
     rootfs::make_private()?;
     let root = rootfs::enter(&plan.rootfs)?;
 
-    *stage = "mounts";
+    stage.enter("mounts");
     let devpts = mounts::apply(&root, &plan.mounts, sources, &cgroups)?;
     devices::apply(&root, &plan.devices)?;
     let streams = Streams::open(io, &root, devpts.as_ref())?;
@@ -136,17 +135,17 @@ pub(crate) fn start(
         rootfs::make_readonly(&root)?;
     }
 
-    *stage = "hostname";
+    stage.enter("hostname");
     set_names(plan)?;
 
-    *stage = "network";
+    stage.enter("network");
     if !channel.wait_go().doing("wait for the network")? {
         // Whoever started us is gone: there is nobody to report to.
         exit_now(rcnt_base::report::ExitKind::Runtime.code());
     }
     inside()?;
 
-    *stage = "sysctl";
+    stage.enter("sysctl");
     if !plan.sysctls.is_empty() {
         procfs::set_sysctls(&Procfs::new()?, &plan.sysctls)?;
     }
@@ -236,11 +235,11 @@ pub(crate) fn become_command(
     stage: &mut Stage,
 ) -> Result<Infallible, InitError> {
     let Launch { process, root, cwd, streams, parentage } = launch;
-    *stage = "user";
+    stage.enter("user");
     let user = identity::look_up(root, process)?;
     let sets = identity::sets_for(process, &user);
 
-    *stage = "process";
+    stage.enter("process");
     let use_init = matches!(parentage, Parentage::First { use_init: true, .. });
     let gated = matches!(parentage, Parentage::First { lifetime: Lifetime::Gated(_), .. });
     let labelled = process.apparmor_profile.is_some();
@@ -255,14 +254,14 @@ pub(crate) fn become_command(
     child::inherit_only(2, Rest::CloseOnExec).doing("close inherited descriptors")?;
     identity::set_limits(&process.rlimits)?;
 
-    *stage = "rights";
+    stage.enter("rights");
     identity::assume(&user, sets)?;
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).doing("set no_new_privs")?;
     }
     parentage.keep_tied()?;
 
-    *stage = "exec";
+    stage.enter("exec");
     let command = Command::find(&process.args, &process.env, &user.home)?;
     if use_init {
         reaper::hold_signals()?;
@@ -277,7 +276,9 @@ pub(crate) fn become_command(
         reaper::lead_foreground(streams.master.is_some())?;
     }
     child::reset_signals().doing("reset signals")?;
-    channel.executing(streams.master.as_ref().map(AsFd::as_fd)).doing("report to the parent")?;
+    channel
+        .executing(streams.master.as_ref().map(AsFd::as_fd), stage.times())
+        .doing("report to the parent")?;
     parentage.wait_at_gate(procfs.as_ref())?;
     confine(process, sets)?;
     Err(command.execute().into())
