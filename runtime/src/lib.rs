@@ -1,6 +1,7 @@
 //! From a [`plan::ContainerPlan`] to a running process, and into a running one.
 //!
 //! - [`plan`]   a container as plain data, decided before anything is touched
+//! - [`oci`]    OCI bundles: `config.json` → plan
 //! - [`spawn`]  the parent's side: cgroup, clone3, pipes, "started or why not"
 //! - `init`     the child's side: one straight list of steps from clone to exec
 //! - [`exec`]   one more process in a running container
@@ -16,6 +17,7 @@ pub mod cgroup;
 mod channel;
 pub mod exec;
 mod init;
+pub mod oci;
 pub mod plan;
 pub mod seccomp;
 pub mod security;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Hooks;
 use rcnt_base::report::StartError;
 use rcnt_runtime::cgroup;
+use rcnt_runtime::oci;
 use rcnt_runtime::plan::ContainerPlan;
 use rcnt_runtime::spawn::{ChildIo, Init, WindowSize, spawn_gated};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -14,7 +15,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 
 use crate::args::{CreateArgs, RunArgs};
 use crate::state::{Directory, Saved, Status, start_time};
-use crate::{Error, bundle, console, hooks};
+use crate::{Error, console, hooks};
 
 /// Makes the container; its command waits for [`start`].
 pub(crate) fn create(root: &Path, args: &CreateArgs) -> Result<Created, Error> {
@@ -23,8 +24,8 @@ pub(crate) fn create(root: &Path, args: &CreateArgs) -> Result<Created, Error> {
         None => std::env::current_dir().map_err(Error::io("find the working directory"))?,
     };
     let bundle = bundle.canonicalize().map_err(Error::io("find the bundle"))?;
-    let config = bundle::read(&bundle)?;
-    let plan = bundle::plan(&args.id, &bundle, &config)?;
+    let config = oci::read(&bundle)?;
+    let plan = oci::plan(&args.id, &bundle, &config)?;
     let directory = Directory::of(root, &args.id)?;
     directory.claim()?;
     let saved = Saved {

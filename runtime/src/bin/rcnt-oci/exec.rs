@@ -10,9 +10,9 @@ use rcnt_runtime::plan::{ProcessPlan, UserPlan};
 use rcnt_runtime::spawn::ChildIo;
 
 use crate::args::ExecArgs;
-use crate::bundle::process_plan;
 use crate::state::{Directory, Saved, Status};
 use crate::{Error, console, container};
+use rcnt_runtime::oci::process_plan;
 
 /// Runs it; its exit code, 0 at once when detached.
 pub(crate) fn exec(root: &Path, args: &ExecArgs) -> Result<u8, Error> {

@@ -3,23 +3,18 @@
 //! that `rcnt` uses too. No images, no network configuration.
 //!
 //! - `args`      the command line
-//! - `bundle`    config.json → plan; `options` for its mounts
 //! - `container` create, start, run, kill, delete, pause
 //! - `exec`      further processes
 //! - `state`     what is kept between calls
 //! - `console`   foreground commands and terminals
 //! - `hooks`     programs run at certain moments
-//! - `spec`      a default configuration, and what this runtime can do
 #![forbid(unsafe_code)]
 
 mod args;
-mod bundle;
 mod console;
 mod container;
 mod exec;
 mod hooks;
-mod options;
-mod spec;
 mod state;
 
 use std::io::{self, Write};
@@ -29,6 +24,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use rcnt_base::report::{StartError, chain};
 use rcnt_runtime::cgroup::{CgroupError, LayoutError};
+use rcnt_runtime::oci;
 use rcnt_runtime::spawn::SpawnError;
 
 use args::{Cli, Command, Format, LogFormat};
@@ -38,7 +34,7 @@ use state::Directory;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(transparent)]
-    Bundle(#[from] bundle::BundleError),
+    Bundle(#[from] oci::OciError),
     #[error(transparent)]
     State(#[from] state::StateError),
     #[error(transparent)]
@@ -104,7 +100,7 @@ fn write_log(cli: &Cli, text: &str) {
 fn dispatch(cli: &Cli) -> Result<u8, Error> {
     let Some(command) = &cli.command else {
         let version = env!("CARGO_PKG_VERSION");
-        return print(&format!("rcnt-oci version {version}\nspec: {}\n", spec::OCI_VERSION));
+        return print(&format!("rcnt-oci version {version}\nspec: {}\n", oci::spec::OCI_VERSION));
     };
     let root = container::absolute(&cli.root)?;
     match command {
@@ -133,7 +129,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Error> {
         Command::Ps { format, id } => return ps(&root, id, *format),
         Command::Pause { id } => container::set_paused(&root, id, true)?,
         Command::Resume { id } => container::set_paused(&root, id, false)?,
-        Command::Features => return print(&format!("{:#}\n", spec::features())),
+        Command::Features => return print(&format!("{:#}\n", oci::spec::features())),
     }
     Ok(0)
 }
@@ -194,6 +190,8 @@ fn ps(root: &Path, id: &str, format: Format) -> Result<u8, Error> {
 fn write_spec(bundle: &Path) -> Result<(), Error> {
     let path = bundle.join("config.json");
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
-    file.and_then(|mut file| file.write_all(format!("{:#}\n", spec::default_config()).as_bytes()))
-        .map_err(Error::io("write config.json"))
+    file.and_then(|mut file| {
+        file.write_all(format!("{:#}\n", oci::spec::default_config()).as_bytes())
+    })
+    .map_err(Error::io("write config.json"))
 }

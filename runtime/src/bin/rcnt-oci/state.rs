@@ -12,7 +12,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::spec::OCI_VERSION;
+use rcnt_runtime::oci::spec::OCI_VERSION;
 
 /// `state.json`.
 #[derive(Debug, Serialize, Deserialize)]

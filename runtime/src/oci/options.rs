@@ -1,6 +1,6 @@
 //! Mount option words (mount(8), runtime-spec config.md "Linux mount options").
 
-use rcnt_runtime::plan::{MountAttributes, MountKind, Propagation};
+use crate::plan::{MountAttributes, MountKind, Propagation};
 
 /// How far a bind reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

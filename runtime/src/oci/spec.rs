@@ -1,13 +1,13 @@
 //! `spec`: a configuration to start from, and `features`: what this runtime can do.
 
-use rcnt_runtime::capabilities;
+use crate::capabilities;
 use serde_json::{Value, json};
 
 /// The version of the runtime specification followed.
-pub(crate) const OCI_VERSION: &str = "1.2.0";
+pub const OCI_VERSION: &str = "1.2.0";
 
 /// A `config.json` for a shell on a read-only root, with the rights runc's has.
-pub(crate) fn default_config() -> Value {
+pub fn default_config() -> Value {
     let caps = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
     let mount = |destination: &str, typ: &str, options: &[&str]| json!({"destination": destination, "type": typ, "source": typ, "options": options});
     let safe = ["nosuid", "noexec", "nodev"];
@@ -57,7 +57,7 @@ pub(crate) fn default_config() -> Value {
 }
 
 /// runtime-spec features.md.
-pub(crate) fn features() -> Value {
+pub fn features() -> Value {
     json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": OCI_VERSION,

@@ -1,0 +1,150 @@
+//! An OCI bundle's `config.json` → [`ContainerPlan`]. Pure but for reading the
+//! file. What rcnt cannot do is refused in words, never ignored.
+
+mod devices;
+mod mounts;
+mod namespaces;
+mod options;
+mod process;
+mod resources;
+mod seccomp;
+pub mod spec;
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Linux;
+pub use oci_spec::runtime::Spec;
+pub use process::process_plan;
+
+use crate::plan::*;
+use crate::seccomp::SeccompError;
+
+/// Why a bundle cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum OciError {
+    /// `config.json` cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not what the specification says.
+    #[error("{} is not an OCI runtime configuration", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A required part is missing.
+    #[error("the configuration has no {0}")]
+    Missing(&'static str),
+    /// A part rcnt cannot provide.
+    #[error("cannot provide {0}")]
+    Unsupported(String),
+    /// The filter cannot be compiled.
+    #[error(transparent)]
+    Seccomp(#[from] SeccompError),
+    /// What we may pass on cannot be found out.
+    #[error("cannot read the caller's capabilities")]
+    Capabilities(#[source] std::io::Error),
+}
+
+fn unsupported<T>(what: impl Into<String>) -> Result<T, OciError> {
+    Err(OciError::Unsupported(what.into()))
+}
+
+/// Reads `config.json` of the bundle.
+pub fn read(bundle: &Path) -> Result<Spec, OciError> {
+    let path = bundle.join("config.json");
+    let text =
+        std::fs::read(&path).map_err(|source| OciError::Read { path: path.clone(), source })?;
+    serde_json::from_slice(&text).map_err(|source| OciError::Json { path, source })
+}
+
+/// The plan of container `id`.
+pub fn plan(id: &str, bundle: &Path, spec: &Spec) -> Result<ContainerPlan, OciError> {
+    let linux = spec.linux().as_ref().ok_or(OciError::Missing("linux section"))?;
+    let process = spec.process().as_ref().ok_or(OciError::Missing("process"))?;
+    refuse_unknown(linux)?;
+    let rootfs = mounts::rootfs(bundle, spec, linux)?;
+    let mut list = Vec::new();
+    for mount in spec.mounts().iter().flatten() {
+        list.push(mounts::mount_plan(bundle, mount)?);
+    }
+    let host_dev = list
+        .iter()
+        .any(|m| m.destination == Path::new("/dev") && matches!(m.kind, MountKind::Bind { .. }));
+    let paths = |list: &Option<Vec<String>>| list.iter().flatten().map(PathBuf::from).collect();
+    Ok(ContainerPlan {
+        namespaces: namespaces::namespaces(linux)?,
+        hostname: spec.hostname().clone(),
+        domainname: spec.domainname().clone(),
+        rootfs,
+        mounts: list,
+        devices: if host_dev { DevicesPlan::default() } else { devices::devices(linux)? },
+        masked_paths: paths(linux.masked_paths()),
+        readonly_paths: paths(linux.readonly_paths()),
+        sysctls: linux.sysctl().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        cgroup: CgroupPlan {
+            path: resources::cgroup_path(id, linux)?,
+            resources: resources::resources(linux.resources().as_ref())?,
+        },
+        process: process_plan(process, linux)?,
+        use_init: false,
+    })
+}
+
+fn refuse_unknown(linux: &Linux) -> Result<(), OciError> {
+    let mappings = linux.uid_mappings().iter().chain(linux.gid_mappings()).flatten();
+    if mappings.count() > 0 {
+        return unsupported("user namespaces");
+    }
+    if linux.intel_rdt().is_some() {
+        return unsupported("Intel RDT");
+    }
+    if linux.personality().is_some() {
+        return unsupported("another personality");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn default_spec() -> Spec {
+        serde_json::from_value(spec::default_config()).unwrap()
+    }
+
+    #[test]
+    fn the_default_configuration_is_planned_whole() {
+        let plan = plan("abc", Path::new("/b"), &default_spec()).unwrap();
+        assert_eq!(plan.cgroup.path, Path::new("rcnt-oci/abc"));
+        assert_eq!(plan.namespaces.new.len(), 6);
+        assert_eq!(plan.rootfs.mountpoint, Path::new("/b/rootfs"));
+        assert_eq!(plan.mounts.len(), 7);
+        assert!(plan.rootfs.readonly && plan.process.no_new_privileges);
+        assert_eq!(plan.process.rlimits[0].name, "RLIMIT_NOFILE");
+        assert_ne!(plan.process.capabilities.bounding, 0);
+        assert!(plan.cgroup.resources.devices.iter().any(|r| !r.allow));
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused() {
+        let refused = |pointer: &str, value: serde_json::Value| {
+            let mut config = spec::default_config();
+            *config.pointer_mut(pointer).unwrap() = value;
+            let spec: Spec = serde_json::from_value(config).unwrap();
+            plan("x", Path::new("/b"), &spec).unwrap_err().to_string()
+        };
+        let text = refused("/mounts/0/type", "ext4".into());
+        assert_eq!(text, "cannot provide a mount of type \"ext4\"");
+        let text = refused("/linux/namespaces/0", serde_json::json!({"type": "user"}));
+        assert_eq!(text, "cannot provide user namespaces");
+    }
+}
