@@ -43,9 +43,14 @@ pub enum OciError {
     /// A required part is missing.
     #[error("the configuration has no {0}")]
     Missing(&'static str),
-    /// A part rcnt cannot provide.
-    #[error("cannot provide {0}")]
-    Unsupported(String),
+    /// A field asks for something that makes no sense or that nobody here can give.
+    #[error("config.json: {path}: {problem}")]
+    Field {
+        /// The field's JSON path, `linux.resources.memory.limit`, `mounts[3].options[0]`.
+        path: String,
+        /// What is wrong with it and what would do.
+        problem: String,
+    },
     /// The filter cannot be compiled.
     #[error(transparent)]
     Seccomp(#[from] SeccompError),
@@ -54,8 +59,9 @@ pub enum OciError {
     Capabilities(#[source] std::io::Error),
 }
 
-fn unsupported<T>(what: impl Into<String>) -> Result<T, OciError> {
-    Err(OciError::Unsupported(what.into()))
+/// The field at JSON path `path` cannot be met, because of `problem`.
+fn refuse<T>(path: impl Into<String>, problem: impl Into<String>) -> Result<T, OciError> {
+    Err(OciError::Field { path: path.into(), problem: problem.into() })
 }
 
 /// Reads `config.json` of the bundle.
@@ -102,13 +108,13 @@ pub fn plan(id: &str, bundle: &Path, spec: &Spec) -> Result<ContainerPlan, OciEr
 fn refuse_unknown(linux: &Linux) -> Result<(), OciError> {
     let mappings = linux.uid_mappings().iter().chain(linux.gid_mappings()).flatten();
     if mappings.count() > 0 {
-        return unsupported("user namespaces");
+        return refuse("linux.uidMappings", "user namespaces are not supported");
     }
     if linux.intel_rdt().is_some() {
-        return unsupported("Intel RDT");
+        return refuse("linux.intelRdt", "Intel RDT is not supported");
     }
     if linux.personality().is_some() {
-        return unsupported("another personality");
+        return refuse("linux.personality", "not supported");
     }
     Ok(())
 }
@@ -143,8 +149,8 @@ mod tests {
             plan("x", Path::new("/b"), &spec).unwrap_err().to_string()
         };
         let text = refused("/mounts/0/type", "ext4".into());
-        assert_eq!(text, "cannot provide a mount of type \"ext4\"");
+        assert_eq!(text, "config.json: mounts: a mount of type \"ext4\" is not supported");
         let text = refused("/linux/namespaces/0", serde_json::json!({"type": "user"}));
-        assert_eq!(text, "cannot provide user namespaces");
+        assert_eq!(text, "config.json: linux.namespaces: user namespaces are not supported");
     }
 }

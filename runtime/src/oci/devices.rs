@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType};
 
-use super::{OciError, unsupported};
+use super::{OciError, refuse};
 use crate::plan::{DeviceKind, DeviceNode, DevicesPlan};
 
 /// What every OCI container has (runtime-spec, config-linux.md, "Default Devices").
@@ -42,10 +42,15 @@ fn node(device: &LinuxDevice) -> Result<DeviceNode, OciError> {
         LinuxDeviceType::C | LinuxDeviceType::U => DeviceKind::Char,
         LinuxDeviceType::B => DeviceKind::Block,
         LinuxDeviceType::P | LinuxDeviceType::A => {
-            return unsupported(format!("device {} of that type", device.path().display()));
+            return refuse(
+                "linux.devices",
+                format!("device {} of that type is not supported", device.path().display()),
+            );
         }
     };
-    let number = |n: i64| u32::try_from(n).or_else(|_| unsupported(format!("device number {n}")));
+    let number = |n: i64| {
+        u32::try_from(n).or_else(|_| refuse("linux.devices", format!("{n} is not a device number")))
+    };
     Ok(DeviceNode {
         path: device.path().clone(),
         kind,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{Linux, Mount, Spec};
 
-use super::{OciError, options, unsupported};
+use super::{OciError, options, refuse};
 use crate::plan::{MountKind, MountPlan, Propagation, RootfsPlan, RootfsSource};
 
 pub(super) fn rootfs(bundle: &Path, spec: &Spec, linux: &Linux) -> Result<RootfsPlan, OciError> {
@@ -15,7 +15,9 @@ pub(super) fn rootfs(bundle: &Path, spec: &Spec, linux: &Linux) -> Result<Rootfs
         "slave" | "rslave" => Propagation::Slave,
         "shared" | "rshared" => Propagation::Shared,
         "unbindable" | "runbindable" => Propagation::Unbindable,
-        other => return unsupported(format!("rootfs propagation {other:?}")),
+        other => {
+            return refuse("linux.rootfsPropagation", format!("{other:?} is not a propagation"));
+        }
     };
     Ok(RootfsPlan {
         source: RootfsSource::Directory(path.clone()),
@@ -29,7 +31,7 @@ pub(super) fn mount_plan(bundle: &Path, mount: &Mount) -> Result<MountPlan, OciE
     let words = mount.options().as_deref().unwrap_or_default();
     let parsed = options::parse(words);
     if let Some(word) = parsed.data.iter().find(|word| word.starts_with("idmap")) {
-        return unsupported(format!("mount option {word:?}"));
+        return refuse("mounts", format!("option {word:?} is not supported"));
     }
     let source = mount.source().clone().unwrap_or_default();
     let kind = match mount.typ().as_deref().unwrap_or("none") {
@@ -48,8 +50,8 @@ pub(super) fn mount_plan(bundle: &Path, mount: &Mount) -> Result<MountPlan, OciE
         "devpts" => MountKind::Devpts,
         "mqueue" => MountKind::Mqueue,
         "cgroup" | "cgroup2" => MountKind::Cgroup,
-        "tmpfs" => options::tmpfs(&parsed.data).map_err(OciError::Unsupported)?,
-        other => return unsupported(format!("a mount of type {other:?}")),
+        "tmpfs" => options::tmpfs(&parsed.data).or_else(|word| refuse("mounts", word))?,
+        other => return refuse("mounts", format!("a mount of type {other:?} is not supported")),
     };
     Ok(MountPlan {
         destination: mount.destination().clone(),

@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType};
 
-use super::{OciError, unsupported};
+use super::{OciError, refuse};
 use crate::plan::{NamespaceKind, Namespaces};
 
 pub(super) fn namespaces(linux: &Linux) -> Result<Namespaces, OciError> {
@@ -15,12 +15,19 @@ pub(super) fn namespaces(linux: &Linux) -> Result<Namespaces, OciError> {
             LinuxNamespaceType::Ipc => NamespaceKind::Ipc,
             LinuxNamespaceType::Pid => NamespaceKind::Pid,
             LinuxNamespaceType::Network => NamespaceKind::Network,
-            LinuxNamespaceType::User => return unsupported("user namespaces"),
-            LinuxNamespaceType::Time => return unsupported("time namespaces"),
+            LinuxNamespaceType::User => {
+                return refuse("linux.namespaces", "user namespaces are not supported");
+            }
+            LinuxNamespaceType::Time => {
+                return refuse("linux.namespaces", "time namespaces are not supported");
+            }
         };
         match namespace.path() {
             Some(path) if kind == NamespaceKind::Mount => {
-                return unsupported(format!("joining mount namespace {}", path.display()));
+                return refuse(
+                    "linux.namespaces",
+                    format!("joining mount namespace {} is not supported", path.display()),
+                );
             }
             Some(path) => drop(plan.join.insert(kind, path.clone())),
             None => drop(plan.new.insert(kind)),

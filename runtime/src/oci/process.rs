@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{Linux, Process};
 
-use super::{OciError, seccomp, unsupported};
+use super::{OciError, refuse, seccomp};
 use crate::capabilities;
 use crate::plan::{CapabilitySets, ProcessPlan, Rlimit, UserPlan};
 use crate::security::HostSecurity;
@@ -12,7 +12,7 @@ pub fn process_plan(process: &Process, linux: &Linux) -> Result<ProcessPlan, Oci
     let user = process.user();
     let args = process.args().clone().unwrap_or_default();
     if process.selinux_label().as_deref().is_some_and(|label| !label.is_empty()) {
-        return unsupported("an SELinux label");
+        return refuse("process.selinuxLabel", "SELinux is not supported");
     }
     let capabilities = capability_sets(process)?;
     let rlimits = process.rlimits().iter().flatten().map(|limit| Rlimit {
@@ -49,7 +49,9 @@ fn apparmor_profile(process: &Process) -> Result<Option<String>, OciError> {
     match HostSecurity::read().apparmor {
         true => Ok(Some(profile)),
         false if profile == "unconfined" => Ok(None),
-        false => unsupported(format!("AppArmor profile {profile:?}: AppArmor is off")),
+        false => {
+            refuse("process.apparmorProfile", format!("cannot apply {profile:?}: AppArmor is off"))
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, LinuxDeviceType, LinuxResources};
 
-use super::{OciError, unsupported};
+use super::{OciError, refuse};
 use crate::cgroup::devices::default_device_rules;
 use crate::plan::{DeviceKind, DeviceRule, Resources};
 
@@ -13,7 +13,7 @@ use crate::plan::{DeviceKind, DeviceRule, Resources};
 pub(super) fn cgroup_path(id: &str, linux: &Linux) -> Result<PathBuf, OciError> {
     let Some(path) = linux.cgroups_path() else { return Ok(Path::new("rcnt-oci").join(id)) };
     if path.to_string_lossy().contains(':') {
-        return unsupported(format!("cgroup {} through systemd", path.display()));
+        return refuse("linux.cgroupsPath", format!("{} is for systemd", path.display()));
     }
     let plain = relative(path);
     if plain.as_os_str().is_empty() { Ok(Path::new("rcnt-oci").join(id)) } else { Ok(plain) }
@@ -31,7 +31,7 @@ pub(super) fn resources(given: Option<&LinuxResources>) -> Result<Resources, Oci
         return Ok(Resources { devices: default_device_rules(), ..Resources::default() });
     };
     if given.unified().as_ref().is_some_and(|map| !map.is_empty()) {
-        return unsupported("raw cgroup v2 settings (linux.resources.unified)");
+        return refuse("linux.resources.unified", "not supported");
     }
     let mut plan = Resources::default();
     if let Some(memory) = given.memory() {

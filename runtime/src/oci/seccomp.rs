@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::Linux;
 
-use super::{OciError, unsupported};
+use super::{OciError, refuse};
 use crate::plan::{CapabilitySets, SeccompProgram};
 use crate::seccomp::{Conditions, compile_json};
 
@@ -13,7 +13,7 @@ pub(super) fn program(
 ) -> Result<Option<SeccompProgram>, OciError> {
     let Some(profile) = linux.seccomp() else { return Ok(None) };
     if profile.listener_path().is_some() {
-        return unsupported("a seccomp listener");
+        return refuse("linux.seccomp.listenerPath", "not supported");
     }
     let text = serde_json::to_vec(profile)
         .map_err(|source| OciError::Json { path: "config.json".into(), source })?;
