@@ -1,0 +1,55 @@
+//! Why a command failed.
+
+use std::io;
+
+use rcnt_base::report::StartError;
+use rcnt_runtime::cgroup::{CgroupError, LayoutError};
+use rcnt_runtime::oci;
+use rcnt_runtime::spawn::SpawnError;
+
+use crate::{hooks, state};
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Bundle(#[from] oci::OciError),
+    #[error(transparent)]
+    State(#[from] state::StateError),
+    #[error(transparent)]
+    Hook(#[from] hooks::HookError),
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    #[error(transparent)]
+    Start(StartError),
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    #[error("cannot {doing}")]
+    Io {
+        doing: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl From<StartError> for Error {
+    fn from(error: StartError) -> Self {
+        Error::Start(error)
+    }
+}
+
+impl Error {
+    /// For `map_err`: what was being tried.
+    pub(crate) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Error::Io { doing, source }
+    }
+
+    /// [`Error::io`] for a bare errno.
+    pub(crate) fn errno(doing: &'static str) -> impl FnOnce(rustix::io::Errno) -> Self {
+        move |errno| Error::Io { doing, source: errno.into() }
+    }
+}

@@ -1,0 +1,46 @@
+//! `start`: a created container's command goes.
+
+use std::path::Path;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags, open};
+
+use crate::state::{Directory, Saved, Status};
+use crate::{Error, hooks};
+
+/// Lets a created container's command go.
+pub(crate) fn start(root: &Path, id: &str) -> Result<(), Error> {
+    let directory = Directory::of(root, id)?;
+    let saved = directory.load()?;
+    match directory.status(&saved) {
+        Status::Created => open_gate(&directory, &saved),
+        status => {
+            Err(Error::Refused(format!("cannot start a container that is {}", status.word())))
+        }
+    }
+}
+
+/// Lets the first process go and waits until it has noticed.
+pub(crate) fn open_gate(directory: &Directory, saved: &Saved) -> Result<(), Error> {
+    let fifo = directory.fifo();
+    let pidfd = saved.first_process().map_err(Error::io("find the container's first process"))?;
+    // Without O_NONBLOCK a container that died meanwhile would keep us here.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let gate = open(&fifo, flags, Mode::empty()).map_err(Error::errno("open the start FIFO"))?;
+    let mut fds = [PollFd::new(&gate, PollFlags::IN), PollFd::new(&pidfd, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| poll(&mut fds, None))
+        .map_err(Error::errno("wait for the container"))?;
+    let mut byte = [0u8; 1];
+    let got = rustix::io::read(&gate, &mut byte[..]).unwrap_or(0);
+    rcnt_base::files::remove_if_exists(&fifo).map_err(Error::io("remove the start FIFO"))?;
+    if got != 1 {
+        return Err(Error::Refused("the container died before it was started".into()));
+    }
+    if let Some(all) = saved.config.hooks() {
+        // The container runs; a hook's failure is told but changes nothing.
+        if let Err(error) = hooks::run(all.poststart().as_ref(), &saved.json(Status::Running)) {
+            crate::warn(&error);
+        }
+    }
+    Ok(())
+}
