@@ -9,8 +9,9 @@ use rcnt_netstack::apply;
 use rcnt_netstack::plan::NetworkPlan;
 use rcnt_runtime::capabilities::CapabilityRequest;
 use rcnt_runtime::plan::{
-    CapabilitySets, CgroupPlan, ContainerPlan, DeviceNode, NamespaceKind, Namespaces, ProcessPlan,
-    Propagation, Resources, Rlimit, RootfsPlan, RootfsSource, SeccompProgram, UserPlan,
+    CapabilitySets, CgroupPlan, ContainerPlan, DeviceNode, HooksPlan, NamespaceKind, Namespaces,
+    ProcessPlan, Propagation, Resources, Rlimit, RootfsPlan, RootfsSource, SeccompProgram,
+    UserPlan,
 };
 use rcnt_runtime::security::{HostSecurity, SeccompChoice, SecurityOptions};
 use rcnt_runtime::{seccomp, security};
@@ -95,6 +96,7 @@ pub fn container_plan(inputs: &Inputs<'_>) -> Result<ContainerPlan> {
             mountpoint: inputs.rootfs.clone(),
             readonly: request.read_only,
             propagation: Propagation::Private,
+            no_pivot: false,
         },
         devices: devices::all(request.privileged, &inputs.host_devices, &mounts),
         mounts,
@@ -103,6 +105,7 @@ pub fn container_plan(inputs: &Inputs<'_>) -> Result<ContainerPlan> {
         sysctls: request.sysctls.clone(),
         cgroup: CgroupPlan { path: inputs.cgroup.clone(), resources: resources(request) },
         process: process(inputs, &security)?,
+        hooks: HooksPlan::default(),
         use_init: request.init,
     })
 }
@@ -120,7 +123,7 @@ fn namespaces(inputs: &Inputs<'_>) -> Namespaces {
         (None, NetworkMode::Host) => {}
         (None, _) => drop(new.insert(Network)),
     }
-    Namespaces { new, join }
+    Namespaces { new, join, ..Namespaces::default() }
 }
 
 /// Only what a namespace of the container's own holds may be set (CVE-2022-0811).

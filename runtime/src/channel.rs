@@ -1,13 +1,17 @@
 //! The one socket between whoever starts a command and the child that becomes it:
 //!
 //! ```text
+//! parent ◀─ 'b' + pid ──────────── child     born, told by whoever made it in our place
+//! parent ── 'i' ─────────────────▶ child     its user and group ids mean something
+//! parent ◀─ 'm' ────────────────── child     all is mounted, the root not yet changed
+//! parent ── 'h' ─────────────────▶ child     the hooks outside have run
 //! parent ── 'g' ─────────────────▶ child     go: what is outside is ready
 //! parent ◀─ 'x' (+ pty master) ─── child     everything is done but execve; what took how long
 //! parent ◀─ 'e' + JSON ─────────── child     it could not be done
 //! parent ◀─ end of file ────────── child     after 'x': running; before: it died
 //! ```
 //!
-//! Both ends are close-on-exec, so a successful execve(2) ends the talk by itself.
+//! The first four only where they are needed. Both ends are close-on-exec, so a successful execve(2) ends the talk by itself.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -20,6 +24,10 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
+const BORN: u8 = b'b';
+const MAPPED: u8 = b'i';
+const MOUNTED: u8 = b'm';
+const HOOKED: u8 = b'h';
 const GO: u8 = b'g';
 const EXECUTING: u8 = b'x';
 const FAILED: u8 = b'e';
@@ -44,14 +52,49 @@ pub(crate) struct ChildEnd(OwnedFd);
 impl ParentEnd {
     /// Tells the child to go on.
     pub(crate) fn go(&self) -> io::Result<()> {
+        self.tell(GO)
+    }
+
+    /// Tells the child that its ids are mapped.
+    pub(crate) fn mapped(&self) -> io::Result<()> {
+        self.tell(MAPPED)
+    }
+
+    /// Tells the child that the hooks outside have run.
+    pub(crate) fn hooked(&self) -> io::Result<()> {
+        self.tell(HOOKED)
+    }
+
+    fn tell(&self, what: u8) -> io::Result<()> {
         sendmsg(
             &self.0,
-            &[IoSlice::new(&[GO])],
+            &[IoSlice::new(&[what])],
             &mut SendAncillaryBuffer::default(),
             // A dead child is an error to return, not a signal.
             SendFlags::NOSIGNAL,
         )?;
         Ok(())
+    }
+
+    /// Blocks until the process has been made; its pid.
+    pub(crate) fn wait_born(&self) -> Result<i32, StartError> {
+        match self.receive().map_err(broken)?.0.split_first() {
+            Some((&BORN, pid)) => {
+                let pid = pid.try_into().map(i32::from_ne_bytes);
+                pid.map_err(|e| broken(io::Error::other(e)))
+            }
+            Some((&FAILED, json)) => Err(report(json)),
+            _ => Err(died()),
+        }
+    }
+
+    /// Blocks until all is mounted.
+    pub(crate) fn wait_mounted(&self) -> Result<(), StartError> {
+        match self.receive().map_err(broken)?.0.split_first() {
+            Some((&MOUNTED, _)) => Ok(()),
+            Some((&FAILED, json)) => Err(report(json)),
+            _ => Err(died()),
+        }
     }
 
     /// Blocks until all is done but execve, or something failed; the terminal, if
@@ -66,16 +109,22 @@ impl ParentEnd {
                 Ok(terminal)
             }
             Some((&FAILED, json)) => Err(report(json)),
-            _ => Err(broken(io::Error::other("the container's first process died during set-up"))),
+            _ => Err(died()),
         }
     }
 
     /// Blocks until the child has executed or failed; the terminal, if it made one.
     pub(crate) fn wait(&self) -> Result<Option<OwnedFd>, StartError> {
         let terminal = self.wait_ready()?;
+        self.wait_executed()?;
+        Ok(terminal)
+    }
+
+    /// Blocks until a child that was ready has executed or failed.
+    pub(crate) fn wait_executed(&self) -> Result<(), StartError> {
         let (second, _) = self.receive().map_err(broken)?;
         match second.split_first() {
-            None => Ok(terminal),
+            None => Ok(()),
             Some((_, json)) => Err(report(json)),
         }
     }
@@ -113,6 +162,10 @@ impl ParentEnd {
     }
 }
 
+fn died() -> StartError {
+    broken(io::Error::other("the container's first process died during set-up"))
+}
+
 fn broken(error: io::Error) -> StartError {
     StartError::new("start", ExitKind::Runtime, &error)
 }
@@ -137,9 +190,33 @@ impl AsFd for ChildEnd {
 impl ChildEnd {
     /// Blocks until the parent says "go"; `false` when the parent is gone.
     pub(crate) fn wait_go(&self) -> io::Result<bool> {
+        self.hear(GO)
+    }
+
+    /// Blocks until the ids are mapped; `false` when the parent is gone.
+    pub(crate) fn wait_mapped(&self) -> io::Result<bool> {
+        self.hear(MAPPED)
+    }
+
+    /// Says that all is mounted and blocks until the hooks outside have run;
+    /// `false` when the parent is gone.
+    pub(crate) fn wait_hooked(&self) -> io::Result<bool> {
+        rustix::io::write(&self.0, &[MOUNTED])?;
+        self.hear(HOOKED)
+    }
+
+    /// Says which process goes on in the place of this one.
+    pub(crate) fn born(&self, pid: i32) -> io::Result<()> {
+        let mut message = vec![BORN];
+        message.extend(pid.to_ne_bytes());
+        rustix::io::write(&self.0, &message).map(drop)?;
+        Ok(())
+    }
+
+    fn hear(&self, what: u8) -> io::Result<bool> {
         let mut byte = [0u8; 1];
         let got = retry_on_intr(|| rustix::io::read(&self.0, &mut byte[..]))?;
-        Ok(got == 1 && byte == [GO])
+        Ok(got == 1 && byte == [what])
     }
 
     /// Says that only execve(2) is left to do and what took how long (perhaps

@@ -19,14 +19,15 @@ use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, set_dumpable_behavior};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 
+use crate::birth::in_pid_namespace;
 use crate::cgroup::{self, JoinHandles};
 use crate::channel::{self, ChildEnd};
 use crate::init::{
-    Doing, InitError, Launch, Parentage, Root, Stage, Streams, become_command, host_null, open_cwd,
-    run_child, shed,
+    Doing, InitError, Launch, Parentage, Procfs, Root, Stage, Streams, become_command, become_root,
+    host_null, open_cwd, run_child, set_oom_score, shed,
 };
 use crate::plan::ProcessPlan;
-use crate::spawn::{ChildIo, in_pid_namespace};
+use crate::spawn::ChildIo;
 
 /// The container to enter.
 #[derive(Debug)]
@@ -36,6 +37,25 @@ pub struct ExecTarget {
     pub init: OwnedFd,
     /// [`crate::plan::CgroupPlan::path`] of the container; empty when it has none.
     pub cgroup_path: PathBuf,
+    /// Whether it has a user namespace that is not the caller's.
+    pub user_namespace: bool,
+    /// Whether it has a time namespace that is not the caller's.
+    pub time_namespace: bool,
+}
+
+impl ExecTarget {
+    /// The container whose first process is `pid`, of which `init` is a pidfd.
+    /// Looks at which of its namespaces are not the caller's.
+    pub fn of(pid: Pid, init: OwnedFd, cgroup_path: PathBuf) -> Self {
+        let link = |who: &str, kind: &str| std::fs::read_link(format!("/proc/{who}/ns/{kind}"));
+        // None at all on a kernel without them.
+        let differs = |kind| {
+            let both = (link(&pid.to_string(), kind), link("self", kind));
+            matches!(both, (Ok(its), Ok(ours)) if its != ours)
+        };
+        let (user_namespace, time_namespace) = (differs("user"), differs("time"));
+        Self { init, cgroup_path, user_namespace, time_namespace }
+    }
 }
 
 /// The started process, a child of the caller.
@@ -89,8 +109,8 @@ pub fn exec(
         Cloned::Child => {
             drop(parent_end);
             run_child(&child_end, |stage| {
-                let (init, handles) = (&target.init, handles.as_ref());
-                let birth = ExecBirth { init, handles, process, io, null: &null };
+                let handles = handles.as_ref();
+                let birth = ExecBirth { target, handles, process, io, null: &null };
                 start(birth, &child_end, stage)
             })
         }
@@ -115,7 +135,7 @@ fn join_handles(path: &Path) -> Result<Option<JoinHandles>, InitError> {
 }
 
 struct ExecBirth<'a> {
-    init: &'a OwnedFd,
+    target: &'a ExecTarget,
     handles: Option<&'a JoinHandles>,
     process: &'a ProcessPlan,
     io: ChildIo,
@@ -127,7 +147,8 @@ fn start(
     channel: &ChildEnd,
     stage: &mut Stage,
 ) -> Result<Infallible, InitError> {
-    let ExecBirth { init, handles, process, io, null } = birth;
+    let ExecBirth { target, handles, process, io, null } = birth;
+    let init = &target.init;
     stage.enter("cgroup");
     if let Some(handles) = handles {
         handles.join_self()?;
@@ -137,12 +158,27 @@ fn start(
     let kept = [init.as_fd(), channel.as_fd()];
     let io = shed(io, null, &kept).doing("close inherited descriptors")?;
     // All at once and last the way back: afterwards "/" is the container's.
-    let all = ThreadNameSpaceType::CONTROL_GROUP
+    let mut all = ThreadNameSpaceType::CONTROL_GROUP
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
         | ThreadNameSpaceType::MOUNT
         | ThreadNameSpaceType::NETWORK
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME;
+    all.set(ThreadNameSpaceType::TIME, target.time_namespace);
+    all.set(ThreadNameSpaceType::USER, target.user_namespace);
+    // A user namespace takes the rights for these; the procfs is of the pid
+    // namespace we were born in.
+    let mut procfs = None;
+    if target.user_namespace {
+        let own = Procfs::new()?;
+        if let Some(score) = process.oom_score_adj {
+            set_oom_score(&own, score)?;
+        }
+        procfs = Some(own);
+    }
     move_into_thread_name_spaces(init.as_fd(), all).doing("enter the container's namespaces")?;
+    if target.user_namespace {
+        become_root()?;
+    }
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let root = Root::new(root.doing("open the container's root")?);
 
@@ -155,6 +191,9 @@ fn start(
         cwd: &cwd,
         streams: &streams,
         parentage: Parentage::Further,
+        procfs,
+        oom_score: process.oom_score_adj.filter(|_| !target.user_namespace),
+        hooks: None,
     };
-    become_command(&launch, channel, stage)
+    become_command(launch, channel, stage)
 }

@@ -5,6 +5,7 @@
 //! - [`spawn`]  the parent's side: cgroup, clone3, pipes, "started or why not"
 //! - `init`     the child's side: one straight list of steps from clone to exec
 //! - [`exec`]   one more process in a running container
+//! - [`hooks`]  programs run on the way
 //! - [`cgroup`], [`seccomp`], [`capabilities`], [`users`], [`security`]  one kind of fact or effect each
 //!
 //! Knows nothing of images, networks or names on disk; the engine's closure
@@ -12,10 +13,12 @@
 //! and single-threaded.
 #![forbid(unsafe_code)]
 
+mod birth;
 pub mod capabilities;
 pub mod cgroup;
 mod channel;
 pub mod exec;
+pub mod hooks;
 mod init;
 pub mod oci;
 pub mod plan;

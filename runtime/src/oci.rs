@@ -2,6 +2,7 @@
 //! file. What rcnt cannot do is refused in words, never ignored.
 
 mod devices;
+mod hooks;
 mod mounts;
 mod namespaces;
 mod options;
@@ -12,6 +13,7 @@ pub mod spec;
 
 use std::path::{Path, PathBuf};
 
+pub use hooks::{OutsideHooks, outside_hooks, state};
 use oci_spec::runtime::Linux;
 pub use oci_spec::runtime::Spec;
 pub use process::process_plan;
@@ -77,6 +79,8 @@ pub fn plan(id: &str, bundle: &Path, spec: &Spec) -> Result<ContainerPlan, OciEr
     let linux = spec.linux().as_ref().ok_or(OciError::Missing("linux section"))?;
     let process = spec.process().as_ref().ok_or(OciError::Missing("process"))?;
     refuse_unknown(linux)?;
+    let namespaces = namespaces::namespaces(linux)?;
+    namespaces::refuse_sharing(spec, &namespaces)?;
     let rootfs = mounts::rootfs(bundle, spec, linux)?;
     let mut list = Vec::new();
     for mount in spec.mounts().iter().flatten() {
@@ -87,7 +91,7 @@ pub fn plan(id: &str, bundle: &Path, spec: &Spec) -> Result<ContainerPlan, OciEr
         .any(|m| m.destination == Path::new("/dev") && matches!(m.kind, MountKind::Bind { .. }));
     let paths = |list: &Option<Vec<String>>| list.iter().flatten().map(PathBuf::from).collect();
     Ok(ContainerPlan {
-        namespaces: namespaces::namespaces(linux)?,
+        namespaces,
         hostname: spec.hostname().clone(),
         domainname: spec.domainname().clone(),
         rootfs,
@@ -101,15 +105,12 @@ pub fn plan(id: &str, bundle: &Path, spec: &Spec) -> Result<ContainerPlan, OciEr
             resources: resources::resources(linux.resources().as_ref())?,
         },
         process: process_plan(process, linux)?,
+        hooks: hooks::inside(spec, hooks::state(id, bundle, spec))?,
         use_init: false,
     })
 }
 
 fn refuse_unknown(linux: &Linux) -> Result<(), OciError> {
-    let mappings = linux.uid_mappings().iter().chain(linux.gid_mappings()).flatten();
-    if mappings.count() > 0 {
-        return refuse("linux.uidMappings", "user namespaces are not supported");
-    }
     if linux.intel_rdt().is_some() {
         return refuse("linux.intelRdt", "Intel RDT is not supported");
     }
@@ -151,6 +152,11 @@ mod tests {
         let text = refused("/mounts/0/type", "ext4".into());
         assert_eq!(text, "config.json: mounts: a mount of type \"ext4\" is not supported");
         let text = refused("/linux/namespaces/0", serde_json::json!({"type": "user"}));
-        assert_eq!(text, "config.json: linux.namespaces: user namespaces are not supported");
+        assert!(text.starts_with("config.json: linux.uidMappings: "), "{text}");
+        let text = refused("/linux/namespaces/3", serde_json::json!({"type": "time"}));
+        assert_eq!(
+            text,
+            "config.json: hostname: unable to set hostname without a private UTS namespace"
+        );
     }
 }

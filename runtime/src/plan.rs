@@ -6,6 +6,7 @@
 //! equal wishes give equal bytes and `--dry-run` prints something comparable.
 
 mod devices;
+mod hooks;
 mod mounts;
 mod process;
 mod resources;
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 pub use devices::*;
+pub use hooks::*;
 pub use mounts::*;
 pub use process::*;
 pub use resources::*;
@@ -46,6 +48,9 @@ pub struct ContainerPlan {
     pub cgroup: CgroupPlan,
     /// The command.
     pub process: ProcessPlan,
+    /// Programs that run while the container is being made.
+    #[serde(default, skip_serializing_if = "HooksPlan::is_empty")]
+    pub hooks: HooksPlan,
     /// `--init`: pid 1 stays ours, forwards signals, reaps, and exits with the command's code.
     pub use_init: bool,
 }
@@ -64,15 +69,65 @@ pub enum NamespaceKind {
     Network,
     /// pid_namespaces(7)
     Pid,
+    /// time_namespaces(7)
+    Time,
+    /// user_namespaces(7)
+    User,
     /// uts_namespaces(7)
     Uts,
 }
 
-/// The namespaces of a container. A mount namespace is always new.
+/// The namespaces of a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespaces {
     /// Created by clone3(2).
     pub new: BTreeSet<NamespaceKind>,
     /// Entered by path, `/proc/<pid>/ns/net` of `--net=container:<id>`.
     pub join: BTreeMap<NamespaceKind, PathBuf>,
+    /// User ids of a new user namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uid_mappings: Vec<IdMapping>,
+    /// Group ids of a new user namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gid_mappings: Vec<IdMapping>,
+    /// Clocks of a new time namespace that are off the host's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub time_offsets: BTreeMap<Clock, TimeOffset>,
+}
+
+impl Namespaces {
+    /// Whether the container has one of this kind that is not the caller's.
+    pub fn separate(&self, kind: NamespaceKind) -> bool {
+        self.new.contains(&kind) || self.join.contains_key(&kind)
+    }
+}
+
+/// A range of ids inside a user namespace and what they are outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdMapping {
+    /// First id inside.
+    pub container: u32,
+    /// First id outside.
+    pub host: u32,
+    /// How many.
+    pub size: u32,
+}
+
+/// A clock that a time namespace has of its own (time_namespaces(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Clock {
+    /// CLOCK_BOOTTIME
+    Boottime,
+    /// CLOCK_MONOTONIC
+    Monotonic,
+}
+
+/// How far a clock is ahead of the host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeOffset {
+    /// Seconds, negative for behind.
+    pub seconds: i64,
+    /// Nanoseconds on top, below 1,000,000,000.
+    pub nanoseconds: u32,
 }

@@ -6,12 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rcnt_base::report::StartError;
-use rcnt_base::sys::child::{Cloned, clone3};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{DumpableBehavior, Pid, set_dumpable_behavior};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+use rustix::process::Pid;
 
-use crate::cgroup::{self, CgroupError, Layout, LayoutError};
+use crate::birth;
+use crate::cgroup::{self, CgroupError, LayoutError};
 use crate::channel::{self, ParentEnd};
 use crate::init::{self, Birth};
 use crate::plan::{ContainerPlan, NamespaceKind};
@@ -72,14 +71,26 @@ pub enum SpawnError {
     /// clone3(2) failed.
     #[error("cannot create the container's namespaces")]
     Clone(#[source] io::Error),
+    /// The namespaces could not be joined or prepared on the way to it.
+    #[error(transparent)]
+    Birth(StartError),
+    /// The ids of the new user namespace could not be given a meaning.
+    #[error("cannot write {}", path.display())]
+    IdMap {
+        /// uid_map or gid_map of the process.
+        path: PathBuf,
+        /// EINVAL for overlapping ranges or too many of them.
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// The container's first process, not necessarily past exec yet.
 #[derive(Debug)]
 pub struct Init {
-    pid: Pid,
-    pidfd: OwnedFd,
-    channel: ParentEnd,
+    pub(crate) pid: Pid,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) channel: ParentEnd,
 }
 
 /// A command that is running: exec(2) has happened.
@@ -117,6 +128,33 @@ impl Init {
     /// The child is gone; [`Init::wait_started`] tells why.
     pub fn network_ready(&self) -> io::Result<()> {
         self.channel.go()
+    }
+
+    /// Blocks until the command runs, after [`Init::wait_ready`] and the opening of
+    /// the gate.
+    ///
+    /// # Errors
+    /// As [`Init::wait_started`].
+    pub fn wait_running(&mut self) -> Result<(), StartError> {
+        self.channel.wait_executed()
+    }
+
+    /// Blocks until everything is mounted and the container waits for
+    /// [`Init::hooks_done`]; only for plans that say so
+    /// ([`crate::plan::HooksPlan::outside`]).
+    ///
+    /// # Errors
+    /// As [`Init::wait_started`].
+    pub fn wait_mounted(&self) -> Result<(), StartError> {
+        self.channel.wait_mounted()
+    }
+
+    /// Lets a container that waits for the hooks outside go on.
+    ///
+    /// # Errors
+    /// The child is gone; [`Init::wait_started`] tells why.
+    pub fn hooks_done(&self) -> io::Result<()> {
+        self.channel.hooked()
     }
 
     /// Readable when [`Init::wait_started`] would not block (beyond exec itself).
@@ -213,57 +251,27 @@ fn spawn_with(
     lifetime: Lifetime,
 ) -> Result<Init, SpawnError> {
     let layout = cgroup::layout()?;
-    let mut joins = open_joins(plan)?;
-    let pid_namespace = take_pid(&mut joins);
+    let joins = open_joins(plan)?;
     let null = init::host_null().map_err(SpawnError::Null)?;
     let (parent_end, child_end) = channel::pair().map_err(SpawnError::Channel)?;
     let own_cgroup = !plan.cgroup.path.as_os_str().is_empty();
     let handles = own_cgroup.then(|| cgroup::create(&layout, &plan.cgroup)).transpose()?;
-    let clone = || {
-        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-        let into = handles.as_ref().and_then(cgroup::JoinHandles::clone_into_fd);
-        clone3(clone_flags(plan), into)
+    let birth = Birth {
+        plan,
+        io,
+        null: &null,
+        layout: &layout,
+        cgroup: handles.as_ref(),
+        joins,
+        inside,
+        lifetime,
     };
-    let cloned = match &pid_namespace {
-        Some(fd) => in_pid_namespace(fd.as_fd(), clone),
-        None => clone(),
-    };
-    match cloned {
-        Ok(Cloned::Parent { pid, pidfd }) => Ok(Init { pid, pidfd, channel: parent_end }),
-        Ok(Cloned::Child) => {
-            // Or our own copy would keep the parent's end alive after the parent.
-            drop(parent_end);
-            let cgroup = handles.as_ref();
-            let null = &null;
-            let birth = Birth { plan, io, null, layout: &layout, cgroup, joins, inside, lifetime };
-            init::run_child(&child_end, |stage| init::start(birth, &child_end, stage))
+    birth::first_process(birth, parent_end, child_end).inspect_err(|_| {
+        if own_cgroup {
+            // The error that brought us here is the one worth telling.
+            let _ = cgroup::remove(&layout, &plan.cgroup.path);
         }
-        Err(error) => {
-            undo_cgroup(&layout, plan, own_cgroup);
-            Err(SpawnError::Clone(error))
-        }
-    }
-}
-
-fn undo_cgroup(layout: &Layout, plan: &ContainerPlan, made: bool) {
-    if made {
-        // The error that brought us here is the one worth telling.
-        let _ = cgroup::remove(layout, &plan.cgroup.path);
-    }
-}
-
-/// Namespaces born with the process. The mount namespace always is; the cgroup
-/// namespace comes later, when the process is in its cgroup.
-fn clone_flags(plan: &ContainerPlan) -> UnshareFlags {
-    let flag = |kind: &NamespaceKind| match kind {
-        NamespaceKind::Cgroup => UnshareFlags::empty(),
-        NamespaceKind::Ipc => UnshareFlags::NEWIPC,
-        NamespaceKind::Mount => UnshareFlags::NEWNS,
-        NamespaceKind::Network => UnshareFlags::NEWNET,
-        NamespaceKind::Pid => UnshareFlags::NEWPID,
-        NamespaceKind::Uts => UnshareFlags::NEWUTS,
-    };
-    plan.namespaces.new.iter().map(flag).fold(UnshareFlags::NEWNS, |all, flag| all | flag)
+    })
 }
 
 fn open_joins(plan: &ContainerPlan) -> Result<Vec<(NamespaceKind, OwnedFd)>, SpawnError> {
@@ -273,28 +281,4 @@ fn open_joins(plan: &ContainerPlan) -> Result<Vec<(NamespaceKind, OwnedFd)>, Spa
             .map_err(|e| SpawnError::Namespace { path: path.clone(), source: e.into() })
     };
     plan.namespaces.join.iter().map(open).collect()
-}
-
-/// A pid namespace is entered by being born in it.
-fn take_pid(joins: &mut Vec<(NamespaceKind, OwnedFd)>) -> Option<OwnedFd> {
-    let at = joins.iter().position(|(kind, _)| *kind == NamespaceKind::Pid)?;
-    Some(joins.swap_remove(at).1)
-}
-
-/// Runs `clone` so that its child is born in the pid namespace `fd` (the
-/// namespace itself or a process in it), then points the caller's own future
-/// children back to its own namespace.
-pub(crate) fn in_pid_namespace(
-    fd: BorrowedFd<'_>,
-    clone: impl FnOnce() -> io::Result<Cloned>,
-) -> io::Result<Cloned> {
-    let kind = Some(LinkNameSpaceType::ProcessID);
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let own = rustix::fs::open("/proc/self/ns/pid", flags, Mode::empty())?;
-    move_into_link_name_space(fd, kind)?;
-    let cloned = clone();
-    if !matches!(cloned, Ok(Cloned::Child)) {
-        move_into_link_name_space(own.as_fd(), kind)?;
-    }
-    cloned
 }

@@ -29,6 +29,19 @@ pub enum Cloned {
 /// # Errors
 /// "not single-threaded" or the kernel's reason.
 pub fn clone3(namespaces: UnshareFlags, into_cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
+    clone_as(u64::from(namespaces.bits()), into_cgroup)
+}
+
+/// [`clone3`] with the caller's parent as the parent of the new process
+/// (CLONE_PARENT): it is reaped there, and outlives its maker.
+///
+/// # Errors
+/// As [`clone3`].
+pub fn clone3_sibling(namespaces: UnshareFlags) -> io::Result<Cloned> {
+    clone_as(u64::from(namespaces.bits()) | libc::CLONE_PARENT as u64, None)
+}
+
+fn clone_as(flags: u64, into_cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
     // A task directory has one link more than its two own for each thread:
     // cheaper to ask for than a listing. A container may have no procfs to ask;
     // there, this is a child of an earlier clone3 and has one thread.
@@ -37,7 +50,8 @@ pub fn clone3(namespaces: UnshareFlags, into_cgroup: Option<BorrowedFd<'_>>) -> 
         return Err(io::Error::other(format!("clone with {threads} threads running")));
     }
     let mut pidfd: libc::c_int = -1;
-    let mut flags = u64::from(namespaces.bits()) | libc::CLONE_PIDFD as u64;
+    let sibling = flags & libc::CLONE_PARENT as u64 != 0;
+    let mut flags = flags | libc::CLONE_PIDFD as u64;
     let mut cgroup = 0;
     if let Some(fd) = into_cgroup {
         flags |= CLONE_INTO_CGROUP;
@@ -48,7 +62,8 @@ pub fn clone3(namespaces: UnshareFlags, into_cgroup: Option<BorrowedFd<'_>>) -> 
         pidfd: (&raw mut pidfd) as u64,
         child_tid: 0,
         parent_tid: 0,
-        exit_signal: libc::SIGCHLD as u64,
+        // clone(2): a sibling has the exit signal of its maker, and says none.
+        exit_signal: if sibling { 0 } else { libc::SIGCHLD as u64 },
         stack: 0,
         stack_size: 0,
         tls: 0,
@@ -91,6 +106,8 @@ pub fn unshare_namespaces(flags: UnshareFlags) -> io::Result<()> {
         | UnshareFlags::NEWNET
         | UnshareFlags::NEWNS
         | UnshareFlags::NEWPID
+        | UnshareFlags::NEWTIME
+        | UnshareFlags::NEWUSER
         | UnshareFlags::NEWUTS;
     if !namespaces.contains(flags) {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));

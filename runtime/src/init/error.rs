@@ -59,6 +59,9 @@ pub(crate) enum InitError {
     /// The command cannot be run.
     #[error(transparent)]
     Command(#[from] CommandError),
+    /// A hook of the container's own.
+    #[error(transparent)]
+    Hook(#[from] crate::hooks::HookError),
     /// What the caller's closure said.
     #[error(transparent)]
     Inside(#[from] StartError),

@@ -44,6 +44,27 @@ pub(crate) fn sets_for(process: &ProcessPlan, user: &ResolvedUser) -> Capability
     }
 }
 
+/// Becomes the root of the user namespace one is in: what is made from here on
+/// belongs to it.
+///
+/// # Errors
+/// There is none, or the kernel's reason.
+pub(crate) fn become_root() -> Result<(), InitError> {
+    let (uid, gid) = (rustix::process::Uid::ROOT, rustix::process::Gid::ROOT);
+    let become_both = || {
+        rustix::thread::set_thread_groups(&[])?;
+        rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid)
+    };
+    match become_both() {
+        Err(rustix::io::Errno::INVAL) => {
+            let why = "user 0 and group 0 have no mapping (linux.uidMappings, linux.gidMappings)";
+            Err(io::Error::other(why)).doing("become root in the user namespace")
+        }
+        other => other.doing("become root in the user namespace"),
+    }
+}
+
 /// Becomes `user`, as far as possible before the seccomp filter: afterwards only
 /// [`finish`] is left. CAP_SYS_ADMIN stays in force until then, because without
 /// no_new_privs the filter cannot be loaded otherwise.

@@ -3,11 +3,12 @@
 //! ends it and is reported to the parent.
 //!
 //! ```text
-//! supervised ─ cgroup ─ [descriptors closed] ─ namespaces ─ sources opened ─ pivot ─ mounts ─ devices ─ terminal
-//!   ─ names ─ masked, read-only ─ [go] ─ inside ─ sysctls ─ user, rights, filter ─ exec
+//! supervised ─ cgroup ─ [descriptors closed] ─ namespaces ─ sources opened ─ root mounted ─ mounts ─ devices ─ terminal
+//!   ─ [hooks] ─ pivot ─ masked, read-only ─ names ─ [go] ─ inside ─ sysctls ─ user, rights ─ [start, hooks] ─ filter ─ exec
 //! ```
 //!
-//! From the pivot on nothing of the host can be named any more.
+//! Everything from "sources opened" on goes by descriptor: no path of the host is
+//! looked up any more, and from the pivot on none could be.
 
 mod cgroupfs;
 mod command;
@@ -17,6 +18,8 @@ mod error;
 mod fsapi;
 mod identity;
 mod mounts;
+mod namespaces;
+mod no_pivot;
 mod paths;
 mod procfs;
 mod reaper;
@@ -34,17 +37,22 @@ use rcnt_base::report::StartError;
 use rcnt_base::sys::child::{self, Cloned, Rest, exit_now};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
-use rustix::thread::{LinkNameSpaceType, UnshareFlags};
+use rustix::thread::UnshareFlags;
 
+use crate::birth::clone_flags;
 use crate::cgroup::{JoinHandles, Layout};
 use crate::channel::ChildEnd;
-use crate::plan::{CapabilitySets, ContainerPlan, DevicesPlan, NamespaceKind, ProcessPlan};
+use crate::plan::{
+    CapabilitySets, ContainerPlan, DevicesPlan, HooksPlan, NamespaceKind, ProcessPlan,
+};
 use crate::security::change_apparmor_on_exec;
 use crate::spawn::{ChildIo, Lifetime};
 use command::Command;
 pub(crate) use error::{Doing, InitError};
-use procfs::Procfs;
+pub(crate) use identity::become_root;
+pub(crate) use procfs::{Procfs, set_oom_score};
 pub(crate) use root::{Links, Root};
+use shed::Held;
 pub(crate) use shed::{host_null, shed};
 pub(crate) use stage::Stage;
 pub(crate) use terminal::Streams;
@@ -86,7 +94,8 @@ pub(crate) fn run_child(
     exit_now(error.kind.code())
 }
 
-/// The list of steps of a container's first process.
+/// The list of steps of a container's first process, made by [`crate::birth`]
+/// directly.
 pub(crate) fn start(
     birth: Birth<'_>,
     channel: &ChildEnd,
@@ -108,28 +117,129 @@ pub(crate) fn start(
     let kept: Vec<BorrowedFd<'_>> =
         joined.chain(lifetime.gate()).chain([channel.as_fd()]).collect();
     let io = shed(io, null, &kept).doing("close inherited descriptors")?;
-    join(&joins)?;
-    if plan.namespaces.new.contains(&NamespaceKind::Cgroup) {
+    namespaces::join(&joins)?;
+
+    let outside = Outside::open(plan, layout)?;
+    set_up(Scene { plan, io, outside, inside, parentage }, channel, stage)
+}
+
+/// The steps of the process between the caller and the container's first
+/// process: everything that needs the host's rights, which a user namespace
+/// takes away, and a time namespace, into which one is born.
+pub(crate) fn start_through(
+    birth: Birth<'_>,
+    channel: &ChildEnd,
+    stage: &mut Stage,
+) -> Result<Infallible, InitError> {
+    let Birth { plan, io, null, layout, cgroup, joins, inside, lifetime } = birth;
+    rustix::process::umask(Mode::empty());
+    stage.enter("cgroup");
+    if let Some(handles) = cgroup {
+        handles.join_self()?;
+    }
+    if let Some(score) = plan.process.oom_score_adj {
+        // Inherited; inside, the file would be the host's root's.
+        set_oom_score(&Procfs::new()?, score)?;
+    }
+
+    stage.enter("namespaces");
+    let joined = joins.iter().map(|(_, fd)| fd.as_fd());
+    let kept: Vec<BorrowedFd<'_>> =
+        joined.chain(lifetime.gate()).chain([channel.as_fd()]).collect();
+    let io = shed(io, null, &kept).doing("close inherited descriptors")?;
+    let outside = Outside::open(plan, layout)?;
+    namespaces::join_as_far_as_allowed(joins)?;
+    namespaces::make_time(&plan.namespaces)?;
+    let flags = clone_flags(&plan.namespaces);
+    match child::clone3_sibling(flags).doing("create the container's namespaces")? {
+        Cloned::Parent { pid, .. } => {
+            channel.born(pid.as_raw_nonzero().get()).doing("report to the parent")?;
+            exit_now(0);
+        }
+        Cloned::Child => {
+            // Its own errors are told by it, not by its maker's frames.
+            run_child(channel, |stage| {
+                stage.enter("supervise");
+                let parentage = Parentage::First { use_init: plan.use_init, lifetime: &lifetime };
+                parentage.keep_tied()?;
+                if plan.namespaces.new.contains(&NamespaceKind::User) {
+                    go_on(channel.wait_mapped().doing("wait for the id mappings")?);
+                }
+                set_up(Scene { plan, io, outside, inside, parentage }, channel, stage)
+            })
+        }
+    }
+}
+
+/// What of the host the container's mounts need, opened while the host's paths
+/// mean something, by a process with the host's rights.
+struct Outside {
+    rootfs: rootfs::Source,
+    mounts: Vec<mounts::Source>,
+    null: Option<OwnedFd>,
+    cgroups: cgroupfs::View,
+}
+
+impl Outside {
+    fn open(plan: &ContainerPlan, layout: &Layout) -> Result<Self, InitError> {
+        Ok(Self {
+            rootfs: rootfs::open(&plan.rootfs)?,
+            mounts: mounts::open_sources(&plan.mounts)?,
+            null: paths::clone_null(plan)?,
+            cgroups: cgroupfs::open_view(&plan.mounts, layout, &plan.cgroup.path)?,
+        })
+    }
+}
+
+/// The first process in its namespaces, with all it needs to go on.
+struct Scene<'a> {
+    plan: &'a ContainerPlan,
+    io: Held,
+    outside: Outside,
+    inside: &'a mut dyn FnMut() -> Result<(), StartError>,
+    parentage: Parentage<'a>,
+}
+
+/// From new namespaces to the command.
+fn set_up(
+    scene: Scene<'_>,
+    channel: &ChildEnd,
+    stage: &mut Stage,
+) -> Result<Infallible, InitError> {
+    let Scene { plan, io, outside, inside, parentage } = scene;
+    let kinds = &plan.namespaces;
+    if kinds.new.contains(&NamespaceKind::Cgroup) {
         // Only now: its root is the cgroup one is in when making it.
         child::unshare_namespaces(UnshareFlags::NEWCGROUP).doing("make a cgroup namespace")?;
     }
     identity::leave_keyring()?;
 
     stage.enter("rootfs");
-    let sources = mounts::open_sources(&plan.mounts)?;
-    let null = paths::clone_null(plan)?;
-    let cgroups = cgroupfs::open_view(&plan.mounts, layout, &plan.cgroup.path)?;
-    rootfs::make_private()?;
-    let root = rootfs::enter(&plan.rootfs)?;
+    let own_mounts = kinds.new.contains(&NamespaceKind::Mount);
+    if own_mounts {
+        rootfs::make_private()?;
+    }
+    let root = rootfs::attach(&plan.rootfs, outside.rootfs)?;
+    let user_namespace = kinds.separate(NamespaceKind::User);
+    if user_namespace {
+        become_root()?;
+    }
 
     stage.enter("mounts");
-    let devpts = mounts::apply(&root, &plan.mounts, sources, &cgroups)?;
+    let devpts = mounts::apply(&root, &plan.mounts, outside.mounts, &outside.cgroups)?;
     devices::apply(&root, &plan.devices)?;
     let streams = Streams::open(io, &root, devpts.as_ref())?;
     terminal::bind_console(&root, &streams, plan.devices != DevicesPlan::default())?;
+    // A procfs can only be made in a user namespace while a whole one is in sight.
+    let procfs = user_namespace.then(Procfs::new).transpose()?;
+
+    run_hooks(plan, channel, stage)?;
+
+    stage.enter("root");
+    rootfs::enter(&root, &plan.rootfs, own_mounts)?;
     let cwd = root.ensure_dir(&plan.process.cwd, Links::Follow);
     let cwd = cwd.map_err(|source| InitError::Cwd { path: plan.process.cwd.clone(), source })?;
-    paths::mask(&root, &plan.masked_paths, null)?;
+    paths::mask(&root, &plan.masked_paths, outside.null)?;
     paths::make_readonly(&root, &plan.readonly_paths)?;
     if plan.rootfs.readonly {
         rootfs::make_readonly(&root)?;
@@ -139,36 +249,56 @@ pub(crate) fn start(
     set_names(plan)?;
 
     stage.enter("network");
-    if !channel.wait_go().doing("wait for the network")? {
-        // Whoever started us is gone: there is nobody to report to.
-        exit_now(rcnt_base::report::ExitKind::Runtime.code());
-    }
+    go_on(channel.wait_go().doing("wait for the network")?);
     inside()?;
 
     stage.enter("sysctl");
-    if !plan.sysctls.is_empty() {
-        procfs::set_sysctls(&Procfs::new()?, &plan.sysctls)?;
+    let sysctls = !plan.sysctls.is_empty();
+    let procfs = if sysctls && procfs.is_none() { Some(Procfs::new()?) } else { procfs };
+    if let Some(procfs) = procfs.as_ref().filter(|_| sysctls) {
+        procfs::set_sysctls(procfs, &plan.sysctls)?;
     }
 
-    let launch =
-        Launch { process: &plan.process, root: &root, cwd: &cwd, streams: &streams, parentage };
-    become_command(&launch, channel, stage)
+    let launch = Launch {
+        process: &plan.process,
+        root: &root,
+        cwd: &cwd,
+        streams: &streams,
+        parentage,
+        procfs,
+        oom_score: plan.process.oom_score_adj.filter(|_| !user_namespace),
+        hooks: Some(&plan.hooks),
+    };
+    become_command(launch, channel, stage)
 }
 
-fn join(joins: &[(NamespaceKind, OwnedFd)]) -> Result<(), InitError> {
-    for (kind, fd) in joins {
-        let expected = match kind {
-            NamespaceKind::Cgroup => LinkNameSpaceType::ControlGroup,
-            NamespaceKind::Ipc => LinkNameSpaceType::InterProcessCommunication,
-            NamespaceKind::Mount => LinkNameSpaceType::Mount,
-            NamespaceKind::Network => LinkNameSpaceType::Network,
-            NamespaceKind::Pid => LinkNameSpaceType::ProcessID,
-            NamespaceKind::Uts => LinkNameSpaceType::HostNameAndNISDomainName,
-        };
-        rustix::thread::move_into_link_name_space(fd.as_fd(), Some(expected))
-            .doing(format!("join the {kind:?} namespace"))?;
+/// Those of the host's side, which the parent runs meanwhile, then our own.
+fn run_hooks(plan: &ContainerPlan, channel: &ChildEnd, stage: &mut Stage) -> Result<(), InitError> {
+    let hooks = &plan.hooks;
+    stage.enter("hooks");
+    if hooks.outside {
+        go_on(channel.wait_hooked().doing("wait for the hooks")?);
+    }
+    if !hooks.create_container.is_empty() {
+        let state = hook_state(hooks, "creating");
+        crate::hooks::run("createContainer", &hooks.create_container, &state, &[])?;
     }
     Ok(())
+}
+
+/// What hooks inside learn of the container: its pid is the one seen there.
+fn hook_state(hooks: &HooksPlan, status: &str) -> serde_json::Value {
+    let mut state = hooks.state.clone();
+    state.insert("status".into(), status.into());
+    state.insert("pid".into(), rustix::process::getpid().as_raw_nonzero().get().into());
+    state.into()
+}
+
+/// Whoever started us may be gone: then there is nobody to report to.
+fn go_on(told: bool) {
+    if !told {
+        exit_now(rcnt_base::report::ExitKind::Runtime.code());
+    }
 }
 
 fn set_names(plan: &ContainerPlan) -> Result<(), InitError> {
@@ -226,15 +356,21 @@ pub(crate) struct Launch<'a> {
     pub(crate) cwd: &'a OwnedFd,
     pub(crate) streams: &'a Streams,
     pub(crate) parentage: Parentage<'a>,
+    /// One that is there already, because it could not be made now.
+    pub(crate) procfs: Option<Procfs>,
+    /// Still to be set.
+    pub(crate) oom_score: Option<i32>,
+    /// What else runs first, in a container that is being started.
+    pub(crate) hooks: Option<&'a HooksPlan>,
 }
 
 /// From a privileged process inside to the command: user, limits, rights, filter, exec.
 pub(crate) fn become_command(
-    launch: &Launch<'_>,
+    launch: Launch<'_>,
     channel: &ChildEnd,
     stage: &mut Stage,
 ) -> Result<Infallible, InitError> {
-    let Launch { process, root, cwd, streams, parentage } = launch;
+    let Launch { process, root, cwd, streams, parentage, procfs, oom_score, hooks } = launch;
     stage.enter("user");
     let user = identity::look_up(root, process)?;
     let sets = identity::sets_for(process, &user);
@@ -243,10 +379,13 @@ pub(crate) fn become_command(
     let use_init = matches!(parentage, Parentage::First { use_init: true, .. });
     let gated = matches!(parentage, Parentage::First { lifetime: Lifetime::Gated(_), .. });
     let labelled = process.apparmor_profile.is_some();
-    let written = use_init || gated || labelled || process.oom_score_adj.is_some();
-    let procfs = written.then(Procfs::new).transpose()?;
+    let written = use_init || gated || labelled || oom_score.is_some();
+    let procfs = match procfs {
+        None if written => Some(Procfs::new()?),
+        made => made,
+    };
     if let Some(procfs) = &procfs {
-        privileged_writes(procfs, process, use_init)?;
+        privileged_writes(procfs, process, oom_score, use_init)?;
     }
     streams.install(user.uid).doing("set up the standard streams")?;
     enter_cwd(cwd, &process.cwd)?;
@@ -280,6 +419,10 @@ pub(crate) fn become_command(
         .executing(streams.master.as_ref().map(AsFd::as_fd), stage.times())
         .doing("report to the parent")?;
     parentage.wait_at_gate(procfs.as_ref())?;
+    if let Some(hooks) = hooks.filter(|hooks| !hooks.start_container.is_empty()) {
+        let state = hook_state(hooks, "created");
+        crate::hooks::run("startContainer", &hooks.start_container, &state, &process.env)?;
+    }
     confine(process, sets)?;
     Err(command.execute().into())
 }
@@ -288,11 +431,11 @@ pub(crate) fn become_command(
 fn privileged_writes(
     procfs: &Procfs,
     process: &ProcessPlan,
+    oom_score: Option<i32>,
     use_init: bool,
 ) -> Result<(), InitError> {
-    if let Some(score) = process.oom_score_adj {
-        let path = format!("{}/oom_score_adj", rustix::process::getpid());
-        procfs.write(&path, &score.to_string()).doing(format!("set oom_score_adj to {score}"))?;
+    if let Some(score) = oom_score {
+        set_oom_score(procfs, score)?;
     }
     if let Some(profile) = &process.apparmor_profile {
         let own = procfs.open(&rustix::process::getpid().to_string(), OFlags::PATH);

@@ -49,6 +49,12 @@ impl Procfs {
     }
 }
 
+/// Sets the caller's own oom_score_adj (proc_pid_oom_score_adj(5)).
+pub(crate) fn set_oom_score(procfs: &Procfs, score: i32) -> Result<(), InitError> {
+    let path = format!("{}/oom_score_adj", rustix::process::getpid());
+    procfs.write(&path, &score.to_string()).doing(format!("set oom_score_adj to {score}"))
+}
+
 /// Writes every sysctl of the plan.
 pub(crate) fn set_sysctls(
     procfs: &Procfs,

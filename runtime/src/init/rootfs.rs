@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rcnt_base::sys::mount::{Attributes, set_attributes};
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, UnmountFlags,
@@ -14,9 +14,10 @@ use rustix::mount::{
 };
 
 use super::error::{Doing, InitError};
-use super::fsapi::{attach, clone_of, clone_path, propagation_flag, with_kernel_words};
+use super::fsapi::{self, clone_of, clone_path, propagation_flag, with_kernel_words};
+use super::no_pivot;
 use super::root::Root;
-use crate::plan::{RootfsPlan, RootfsSource};
+use crate::plan::{Propagation, RootfsPlan, RootfsSource};
 
 /// fsconfig(2) takes values of at most 256 bytes, the final null included.
 const MAX_VALUE: usize = 255;
@@ -28,11 +29,26 @@ pub(crate) fn make_private() -> Result<(), InitError> {
     mount_change("/", all).doing("make the mounts private")
 }
 
-/// Makes the root file system and makes it "/"; of the host nothing stays reachable.
-pub(crate) fn enter(plan: &RootfsPlan) -> Result<Root, InitError> {
+/// What a root file system is made from: a clone of its directory, where it is one.
+pub(crate) type Source = Option<OwnedFd>;
+
+/// Opens the host's side of it.
+pub(crate) fn open(plan: &RootfsPlan) -> Result<Source, InitError> {
+    match &plan.source {
+        RootfsSource::Overlay { .. } => Ok(None),
+        RootfsSource::Directory(dir) => {
+            clone_path(dir, true).on("open root directory", dir).map(Some)
+        }
+    }
+}
+
+/// Makes the root file system and mounts it; it is not "/" yet.
+pub(crate) fn attach(plan: &RootfsPlan, source: Source) -> Result<Root, InitError> {
     let rootfs = match &plan.source {
         RootfsSource::Overlay { lower, upper, work } => overlay(lower, upper, work, plan)?,
-        RootfsSource::Directory(dir) => clone_path(dir, true).on("open root directory", dir)?,
+        RootfsSource::Directory(dir) => {
+            source.ok_or(Errno::NOENT).on("open root directory", dir)?
+        }
     };
     let private = Attributes {
         propagation: MountPropagationFlags::PRIVATE,
@@ -40,17 +56,27 @@ pub(crate) fn enter(plan: &RootfsPlan) -> Result<Root, InitError> {
         ..Attributes::default()
     };
     set_attributes(&rootfs, &private).doing("make the root file system private")?;
-    let mountpoint = open(&plan.mountpoint, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .on("open mount point", &plan.mountpoint)?;
-    attach(&rootfs, &mountpoint).on("mount the root file system on", &plan.mountpoint)?;
-    pivot(&rootfs).doing("pivot into the root file system")?;
-    let propagation = Attributes {
-        propagation: propagation_flag(plan.propagation),
-        recursive: true,
-        ..Attributes::default()
-    };
-    set_attributes(&rootfs, &propagation).doing("set the propagation of the root mount")?;
+    let mountpoint =
+        rustix::fs::open(&plan.mountpoint, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .on("open mount point", &plan.mountpoint)?;
+    fsapi::attach(&rootfs, &mountpoint).on("mount the root file system on", &plan.mountpoint)?;
     Ok(Root::new(rootfs))
+}
+
+/// Makes it "/"; in a mount namespace of our own nothing of the host stays
+/// reachable. Somebody else's is not turned upside down.
+pub(crate) fn enter(root: &Root, plan: &RootfsPlan, own_mounts: bool) -> Result<(), InitError> {
+    match (own_mounts, plan.no_pivot) {
+        (true, false) => pivot(root).doing("pivot into the root file system")?,
+        (true, true) => no_pivot::move_root(root)?,
+        (false, _) => chroot(root).doing("change the root directory")?,
+    }
+    if plan.propagation == Propagation::Private {
+        return Ok(());
+    }
+    let propagation =
+        Attributes { propagation: propagation_flag(plan.propagation), ..Attributes::default() };
+    set_attributes(root, &propagation).doing("set the propagation of the root mount")
 }
 
 /// Makes `root` read-only, mounts on it excepted.
@@ -61,10 +87,17 @@ pub(crate) fn make_readonly(root: &Root) -> Result<(), InitError> {
 
 /// pivot_root(2), "pivot_root(".", ".")": the old root ends up on top of the
 /// new one and is taken off from there, so no directory for it is needed.
-fn pivot(rootfs: &OwnedFd) -> io::Result<()> {
+fn pivot(rootfs: &Root) -> io::Result<()> {
     rustix::process::fchdir(rootfs)?;
     rustix::process::pivot_root(".", ".")?;
     unmount(".", UnmountFlags::DETACH)?;
+    Ok(rustix::process::chdir("/")?)
+}
+
+/// chroot(2), for those who hold on to no directory outside.
+pub(super) fn chroot(root: &Root) -> io::Result<()> {
+    rustix::process::fchdir(root)?;
+    rustix::process::chroot(".")?;
     Ok(rustix::process::chdir("/")?)
 }
 
@@ -90,7 +123,7 @@ fn overlay(
 }
 
 fn open_dir(path: &Path) -> io::Result<OwnedFd> {
-    Ok(open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// The path itself where it fits, so that mount tables stay readable, else a
@@ -158,7 +191,7 @@ fn overlay_by_string(
     let data = std::ffi::CString::new(data)?;
     mount("overlay", mountpoint, "overlay", MountFlags::empty(), data.as_c_str())?;
     // Detached again, so that both ways give the caller the same thing.
-    let attached = open(mountpoint, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let attached = rustix::fs::open(mountpoint, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let detached = clone_of(attached.as_fd(), false)?;
     unmount(mountpoint, UnmountFlags::DETACH)?;
     Ok(detached)

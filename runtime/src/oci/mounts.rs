@@ -24,6 +24,7 @@ pub(super) fn rootfs(bundle: &Path, spec: &Spec, linux: &Linux) -> Result<Rootfs
         mountpoint: path,
         readonly: root.readonly().unwrap_or(false),
         propagation,
+        no_pivot: false,
     })
 }
 

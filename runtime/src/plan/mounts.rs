@@ -17,6 +17,10 @@ pub struct RootfsPlan {
     pub readonly: bool,
     /// Propagation of the root mount, `private` unless an OCI bundle says otherwise.
     pub propagation: Propagation,
+    /// The root is moved and entered with chroot(2): for a host whose own root
+    /// is an initramfs, which pivot_root(2) cannot leave. Less safe.
+    #[serde(default)]
+    pub no_pivot: bool,
 }
 
 /// Content of a root file system.

@@ -171,7 +171,7 @@ impl Container {
                     NamespaceKind::Uts,
                 ]
                 .into(),
-                join: BTreeMap::new(),
+                ..Namespaces::default()
             },
             hostname: Some("box".into()),
             domainname: None,
@@ -184,6 +184,7 @@ impl Container {
                 mountpoint: at("root"),
                 readonly: false,
                 propagation: Propagation::Private,
+                no_pivot: false,
             },
             mounts: standard_mounts(),
             devices: devices(),
@@ -211,6 +212,7 @@ impl Container {
                 capabilities: capabilities::CapabilityRequest::default().plan(held).unwrap(),
                 ..ProcessPlan::default()
             },
+            hooks: HooksPlan::default(),
             use_init: false,
         };
         Self { dir, plan }
@@ -282,7 +284,7 @@ impl Drop for Container {
 impl Live {
     pub fn target(&self) -> ExecTarget {
         let init = self.init.pidfd().try_clone_to_owned().unwrap();
-        ExecTarget { init, cgroup_path: self.cgroup.clone() }
+        ExecTarget::of(self.init.pid(), init, self.cgroup.clone())
     }
 
     /// A further process: what it left, or why it did not start.

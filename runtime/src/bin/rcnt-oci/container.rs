@@ -3,16 +3,16 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use oci_spec::runtime::Hooks;
 use rcnt_runtime::cgroup;
-use rcnt_runtime::oci;
+use rcnt_runtime::hooks;
+use rcnt_runtime::oci::{self, outside_hooks};
 use rcnt_runtime::plan::ContainerPlan;
 use rcnt_runtime::spawn::{ChildIo, Init, WindowSize, spawn_gated};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 
 use crate::args::CreateArgs;
 use crate::state::{Directory, Saved, Status, start_time};
-use crate::{Error, console, hooks};
+use crate::{Error, console};
 
 /// Makes the container; its command waits for `start`.
 pub(crate) fn create(root: &Path, args: &CreateArgs) -> Result<Created, Error> {
@@ -87,24 +87,17 @@ fn create_claimed(
 
 /// Hooks while the container waits, then "go", then all up to exec.
 fn prepare(init: &mut Init, saved: &Saved) -> Result<Option<OwnedFd>, Error> {
-    if let Some(all) = saved.config.hooks() {
-        refuse_inner_hooks(all)?;
+    let outside = outside_hooks(&saved.config)?;
+    if !outside.prestart.is_empty() || !outside.create_runtime.is_empty() {
+        init.wait_mounted()?;
         let state = saved.json(Status::Creating);
-        #[allow(deprecated)] // by the specification, but Docker uses it
-        hooks::run(all.prestart().as_ref(), &state)?;
-        hooks::run(all.create_runtime().as_ref(), &state)?;
+        hooks::run("prestart", &outside.prestart, &state, &[])?;
+        hooks::run("createRuntime", &outside.create_runtime, &state, &[])?;
+        // Gone means that it has failed, which it tells next.
+        let _ = init.hooks_done();
     }
-    // Gone means that it has failed, which it tells next.
     let _ = init.network_ready();
     Ok(init.wait_ready()?.terminal)
-}
-
-fn refuse_inner_hooks(hooks: &Hooks) -> Result<(), Error> {
-    let inner = hooks.create_container().iter().chain(hooks.start_container()).flatten();
-    match inner.count() {
-        0 => Ok(()),
-        _ => Err(Error::Refused("hooks inside the container's namespaces cannot be run".into())),
-    }
 }
 
 /// Ends a first process that nobody will start.

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use rcnt_runtime::cgroup;
+use rcnt_runtime::oci::outside_hooks;
+use rcnt_runtime::{cgroup, hooks};
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::Error;
 use crate::state::{Directory, Saved, Status};
-use crate::{Error, hooks};
 
 /// Removes what is left of a stopped container; with `force` ends it first.
 pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<(), Error> {
@@ -34,9 +35,9 @@ pub(crate) fn erase(directory: &Directory, saved: &Saved) -> Result<(), Error> {
     wait_gone(saved);
     cgroup::remove(&layout, &saved.cgroup)?;
     cgroup::remove_empty_parents(&layout, &saved.cgroup)?;
-    if let Some(all) = saved.config.hooks()
-        && let Err(error) = hooks::run(all.poststop().as_ref(), &saved.json(Status::Stopped))
-    {
+    let state = saved.json(Status::Stopped);
+    let outside = outside_hooks(&saved.config)?;
+    if let Err(error) = hooks::run("poststop", &outside.poststop, &state, &[]) {
         crate::warn(&error);
     }
     Ok(directory.remove()?)

@@ -4,10 +4,11 @@ use std::io;
 
 use rcnt_base::report::StartError;
 use rcnt_runtime::cgroup::{CgroupError, LayoutError};
+use rcnt_runtime::hooks::HookError;
 use rcnt_runtime::oci;
 use rcnt_runtime::spawn::SpawnError;
 
-use crate::{hooks, state};
+use crate::state;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +18,7 @@ pub(crate) enum Error {
     #[error(transparent)]
     State(#[from] state::StateError),
     #[error(transparent)]
-    Hook(#[from] hooks::HookError),
+    Hook(#[from] HookError),
     #[error(transparent)]
     Spawn(#[from] SpawnError),
     #[error(transparent)]

@@ -24,10 +24,9 @@ pub(crate) fn exec(root: &Path, args: &ExecArgs) -> Result<u8, Error> {
         return Err(Error::Refused(text));
     }
     let process = plan(args, &saved)?;
-    let target = ExecTarget {
-        init: saved.first_process().map_err(Error::io("find the container's first process"))?,
-        cgroup_path: saved.cgroup.clone(),
-    };
+    let init = saved.first_process().map_err(Error::io("find the container's first process"))?;
+    let pid = saved.pid().map_err(Error::io("read the container's pid"))?;
+    let target = ExecTarget::of(pid, init, saved.cgroup.clone());
     let signals = console::hold_signals().map_err(Error::io("block signals"))?;
     let io = if process.terminal {
         ChildIo::Terminal { size: console::own_size() }

@@ -7,7 +7,6 @@
 //! - `start` `run` `kill` `delete` `pause` `exec` `list` `ps` `spec`  a command each
 //! - `state`     what is kept between calls
 //! - `console`   foreground commands and terminals
-//! - `hooks`     programs run at certain moments
 #![forbid(unsafe_code)]
 
 mod args;
@@ -16,7 +15,6 @@ mod container;
 mod delete;
 mod error;
 mod exec;
-mod hooks;
 mod kill;
 mod list;
 mod pause;

@@ -12,13 +12,17 @@ use crate::{Error, console};
 pub(crate) fn run(root: &Path, args: &RunArgs) -> Result<u8, Error> {
     let signals = console::hold_signals().map_err(Error::io("block signals"))?;
     let created = create(root, &args.create)?;
-    let Created { directory, saved, init, terminal } = created;
+    let Created { directory, saved, mut init, terminal } = created;
     if args.detach && terminal.is_some() {
         reap_failed(&init);
         erase(&directory, &saved)?;
         return Err(Error::Refused("a detached terminal needs --console-socket".into()));
     }
-    let opened = open_gate(&directory, &saved);
+    let opened = open_gate(&directory, &saved).and_then(|()| {
+        // Hooks inside and exec itself can still fail.
+        init.wait_running()?;
+        Ok(())
+    });
     if let (Ok(()), true) = (&opened, args.detach) {
         return Ok(0);
     }

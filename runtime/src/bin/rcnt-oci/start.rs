@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use rcnt_runtime::hooks;
+use rcnt_runtime::oci::outside_hooks;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, open};
 
+use crate::Error;
 use crate::state::{Directory, Saved, Status};
-use crate::{Error, hooks};
 
 /// Lets a created container's command go.
 pub(crate) fn start(root: &Path, id: &str) -> Result<(), Error> {
@@ -36,11 +38,10 @@ pub(crate) fn open_gate(directory: &Directory, saved: &Saved) -> Result<(), Erro
     if got != 1 {
         return Err(Error::Refused("the container died before it was started".into()));
     }
-    if let Some(all) = saved.config.hooks() {
-        // The container runs; a hook's failure is told but changes nothing.
-        if let Err(error) = hooks::run(all.poststart().as_ref(), &saved.json(Status::Running)) {
-            crate::warn(&error);
-        }
-    }
-    Ok(())
+    let outside = outside_hooks(&saved.config)?;
+    hooks::run("poststart", &outside.poststart, &saved.json(Status::Running), &[]).map_err(|e| {
+        // A container that its hooks did not finish is none (runtime-spec, "Poststart").
+        let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
+        e.into()
+    })
 }
