@@ -1,6 +1,7 @@
 //! An OCI bundle's `config.json` → [`ContainerPlan`]. Pure but for reading the
 //! file. What rcnt cannot do is refused in words, never ignored.
 
+pub mod config;
 mod devices;
 mod hooks;
 mod mounts;
@@ -13,10 +14,10 @@ pub mod spec;
 
 use std::path::{Path, PathBuf};
 
+pub use config::{Linux, Process, Spec};
 pub use hooks::{OutsideHooks, outside_hooks, state};
-use oci_spec::runtime::Linux;
-pub use oci_spec::runtime::Spec;
 pub use process::process_plan;
+use serde::de::DeserializeOwned;
 
 use crate::plan::*;
 use crate::seccomp::SeccompError;
@@ -71,7 +72,27 @@ pub fn read(bundle: &Path) -> Result<Spec, OciError> {
     let path = bundle.join("config.json");
     let text =
         std::fs::read(&path).map_err(|source| OciError::Read { path: path.clone(), source })?;
-    serde_json::from_slice(&text).map_err(|source| OciError::Json { path, source })
+    parse(&path, &text)
+}
+
+/// `text` as a `T`; what is wrong with it is told with the field's path. `path`
+/// is the file's, for texts that are not JSON.
+///
+/// # Errors
+/// [`OciError::Json`] or [`OciError::Field`]
+pub fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, OciError> {
+    serde_json::from_slice(text).or_else(|source| {
+        // Once more and slower: only now does anybody want to know where.
+        let again: Result<T, _> =
+            serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(text));
+        match again {
+            Err(error) if source.is_data() && error.path().iter().next().is_some() => {
+                let problem = error.inner().to_string();
+                refuse(error.path().to_string(), problem)
+            }
+            _ => Err(OciError::Json { path: path.to_owned(), source }),
+        }
+    })
 }
 
 /// The plan of container `id`.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType};
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
+use super::config::Linux;
 use super::{OciError, refuse};
 use crate::plan::{DeviceKind, DeviceNode, DevicesPlan};
 

@@ -1,6 +1,6 @@
 //! `hooks`: those of the host's side for the caller, those inside for the plan.
 
-use oci_spec::runtime::Spec;
+use super::config::Spec;
 use serde_json::{Map, Value, json};
 
 use super::{OciError, refuse};

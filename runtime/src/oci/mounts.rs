@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use oci_spec::runtime::{Linux, Mount, Spec};
+use oci_spec::runtime::Mount;
 
+use super::config::{Linux, Spec};
 use super::{OciError, options, refuse};
 use crate::plan::{MountKind, MountPlan, Propagation, RootfsPlan, RootfsSource};
 

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Spec};
+use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType};
 
+use super::config::{Linux, Spec};
 use super::{OciError, refuse};
 use crate::plan::{Clock, IdMapping, NamespaceKind, Namespaces, TimeOffset};
 

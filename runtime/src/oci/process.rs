@@ -1,7 +1,6 @@
 //! `process`, of a configuration or of `exec --process`.
 
-use oci_spec::runtime::{Linux, Process};
-
+use super::config::{Linux, Process};
 use super::{OciError, refuse, seccomp};
 use crate::capabilities;
 use crate::plan::{CapabilitySets, ProcessPlan, Rlimit, UserPlan};
@@ -9,43 +8,39 @@ use crate::security::HostSecurity;
 
 /// The process of the configuration, or of `exec --process`.
 pub fn process_plan(process: &Process, linux: &Linux) -> Result<ProcessPlan, OciError> {
-    let user = process.user();
-    let args = process.args().clone().unwrap_or_default();
-    if process.selinux_label().as_deref().is_some_and(|label| !label.is_empty()) {
+    let user = &process.user;
+    if !process.selinux_label.is_empty() {
         return refuse("process.selinuxLabel", "SELinux is not supported");
     }
     let capabilities = capability_sets(process)?;
-    let rlimits = process.rlimits().iter().flatten().map(|limit| Rlimit {
-        name: json_name(&limit.typ()),
-        soft: limit.soft(),
-        hard: limit.hard(),
+    let rlimits = process.rlimits.iter().map(|limit| Rlimit {
+        name: limit.name.clone(),
+        soft: limit.soft,
+        hard: limit.hard,
     });
     Ok(ProcessPlan {
-        args,
-        env: process.env().clone().unwrap_or_default(),
-        cwd: process.cwd().clone(),
-        user: UserPlan::Ids {
-            uid: user.uid(),
-            gid: user.gid(),
-            groups: user.additional_gids().clone().unwrap_or_default(),
-        },
+        args: process.args.clone(),
+        env: process.env.clone(),
+        cwd: process.cwd.clone(),
+        user: UserPlan::Ids { uid: user.uid, gid: user.gid, groups: user.additional_gids.clone() },
         capabilities,
-        no_new_privileges: process.no_new_privileges().unwrap_or(false),
+        no_new_privileges: process.no_new_privileges,
         rlimits: rlimits.collect(),
         seccomp: seccomp::program(linux, capabilities)?,
         apparmor_profile: apparmor_profile(process)?,
-        terminal: process.terminal().unwrap_or(false),
-        oom_score_adj: process.oom_score_adj(),
-        umask: user.umask(),
+        terminal: process.terminal,
+        oom_score_adj: process.oom_score_adj,
+        umask: user.umask,
         additional_groups: Vec::new(),
     })
 }
 
 /// A profile by name on a host without AppArmor is refused rather than ignored.
 fn apparmor_profile(process: &Process) -> Result<Option<String>, OciError> {
-    let Some(profile) = process.apparmor_profile().clone().filter(|p| !p.is_empty()) else {
+    if process.apparmor_profile.is_empty() {
         return Ok(None);
-    };
+    }
+    let profile = process.apparmor_profile.clone();
     match HostSecurity::read().apparmor {
         true => Ok(Some(profile)),
         false if profile == "unconfined" => Ok(None),
@@ -55,28 +50,20 @@ fn apparmor_profile(process: &Process) -> Result<Option<String>, OciError> {
     }
 }
 
-/// The name a value has in `config.json`.
-fn json_name(value: &impl serde::Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(name)) => name,
-        _ => String::new(),
-    }
-}
-
-/// The sets as listed, less what the caller does not hold itself (as runc does,
-/// with a word on stderr there).
+/// The sets as listed, less what the caller does not hold itself and names that
+/// nobody knows (as runc does).
 fn capability_sets(process: &Process) -> Result<CapabilitySets, OciError> {
     let held = capabilities::caller_bounding().map_err(OciError::Capabilities)?;
-    let Some(lists) = process.capabilities() else { return Ok(CapabilitySets::default()) };
-    let bits = |list: &Option<std::collections::HashSet<_>>| {
-        let names = list.iter().flatten().map(json_name);
-        names.filter_map(|name| capabilities::parse(&name)).fold(0, |set, bit| set | bit) & held
+    let Some(lists) = &process.capabilities else { return Ok(CapabilitySets::default()) };
+    let bits = |list: &[String]| {
+        list.iter().filter_map(|name| capabilities::parse(name)).fold(0, |set, bit| set | bit)
+            & held
     };
     Ok(CapabilitySets {
-        bounding: bits(lists.bounding()),
-        effective: bits(lists.effective()),
-        permitted: bits(lists.permitted()),
-        inheritable: bits(lists.inheritable()),
-        ambient: bits(lists.ambient()),
+        bounding: bits(&lists.bounding),
+        effective: bits(&lists.effective),
+        permitted: bits(&lists.permitted),
+        inheritable: bits(lists.inheritable.as_deref().unwrap_or_default()),
+        ambient: bits(&lists.ambient),
     })
 }

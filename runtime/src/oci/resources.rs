@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Linux, LinuxDeviceType, LinuxResources};
+use oci_spec::runtime::{LinuxDeviceType, LinuxResources};
 
+use super::config::Linux;
 use super::{OciError, refuse};
 use crate::cgroup::devices::default_device_rules;
 use crate::plan::{DeviceKind, DeviceRule, Resources};

@@ -2,29 +2,66 @@
 //! serves at once: an x86_64 kernel also runs i386 and x32 programs, an aarch64
 //! kernel arm ones. Each numbers its calls differently.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An architecture, by libseccomp's name as profiles write it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Arch {
     /// 64-bit x86.
-    #[serde(rename = "SCMP_ARCH_X86_64")]
     X86_64,
     /// 64-bit x86 with 32-bit pointers; shares the audit number of [`Arch::X86_64`].
-    #[serde(rename = "SCMP_ARCH_X32")]
     X32,
     /// 32-bit x86.
-    #[serde(rename = "SCMP_ARCH_X86")]
     X86,
     /// 64-bit ARM.
-    #[serde(rename = "SCMP_ARCH_AARCH64")]
     Aarch64,
     /// 32-bit ARM (EABI).
-    #[serde(rename = "SCMP_ARCH_ARM")]
     Arm,
-    /// One that no filter of ours is made for; profiles list many.
-    #[serde(other)]
-    Other,
+    /// One that no filter of ours is made for, by its name; profiles list many.
+    Other(&'static str),
+}
+
+/// The names libseccomp has and we have no tables for.
+const OTHERS: [&str; 13] = [
+    "SCMP_ARCH_LOONGARCH64",
+    "SCMP_ARCH_MIPS",
+    "SCMP_ARCH_MIPS64",
+    "SCMP_ARCH_MIPS64N32",
+    "SCMP_ARCH_MIPSEL",
+    "SCMP_ARCH_MIPSEL64",
+    "SCMP_ARCH_MIPSEL64N32",
+    "SCMP_ARCH_PPC",
+    "SCMP_ARCH_PPC64",
+    "SCMP_ARCH_PPC64LE",
+    "SCMP_ARCH_RISCV64",
+    "SCMP_ARCH_S390",
+    "SCMP_ARCH_S390X",
+];
+
+impl TryFrom<String> for Arch {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let ours = [Arch::X86_64, Arch::X32, Arch::X86, Arch::Aarch64, Arch::Arm];
+        let others = OTHERS.into_iter().map(Arch::Other);
+        ours.into_iter()
+            .chain(others)
+            .find(|arch| arch.name() == name)
+            .ok_or_else(|| format!("string {name} is not a valid arch for seccomp"))
+    }
+}
+
+impl Serialize for Arch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Arch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.try_into().map_err(D::Error::custom)
+    }
 }
 
 /// x32 calls carry this bit in their number (asm/unistd.h, `__X32_SYSCALL_BIT`).
@@ -40,6 +77,18 @@ impl Arch {
         None
     };
 
+    /// libseccomp's name, as profiles have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Arch::X86_64 => "SCMP_ARCH_X86_64",
+            Arch::X32 => "SCMP_ARCH_X32",
+            Arch::X86 => "SCMP_ARCH_X86",
+            Arch::Aarch64 => "SCMP_ARCH_AARCH64",
+            Arch::Arm => "SCMP_ARCH_ARM",
+            Arch::Other(name) => name,
+        }
+    }
+
     /// Its column in the table of calls.
     pub(super) fn column(self) -> Option<usize> {
         match self {
@@ -48,7 +97,7 @@ impl Arch {
             Arch::X86 => Some(2),
             Arch::Aarch64 => Some(3),
             Arch::Arm => Some(4),
-            Arch::Other => None,
+            Arch::Other(_) => None,
         }
     }
 
@@ -59,7 +108,7 @@ impl Arch {
             Arch::X86 => Some(0x4000_0003),
             Arch::Aarch64 => Some(0xc000_00b7),
             Arch::Arm => Some(0x4000_0028),
-            Arch::Other => None,
+            Arch::Other(_) => None,
         }
     }
 
@@ -76,7 +125,7 @@ impl Arch {
             Arch::X86 => Some("x86"),
             Arch::Aarch64 => Some("arm64"),
             Arch::Arm => Some("arm"),
-            Arch::Other => None,
+            Arch::Other(_) => None,
         }
     }
 
@@ -88,7 +137,7 @@ impl Arch {
             Arch::X32 => &[Arch::X32],
             Arch::X86 => &[Arch::X86],
             Arch::Arm => &[Arch::Arm],
-            Arch::Other => &[],
+            Arch::Other(_) => &[],
         }
     }
 }

@@ -103,7 +103,7 @@ pub fn compile_json(
     conditions: Conditions,
 ) -> Result<Option<SeccompProgram>, SeccompError> {
     let profile: Profile = serde_json::from_slice(text).map_err(SeccompError::Json)?;
-    if profile.default_action.is_none() && profile.syscalls.is_empty() {
+    if !profile.filters() {
         return Ok(None);
     }
     compile_profile(&profile, conditions).map(Some)

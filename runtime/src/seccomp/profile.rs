@@ -21,15 +21,23 @@ pub struct Profile {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_errno_ret: Option<u32>,
     /// Architectures besides the native one.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
     pub architectures: Vec<Arch>,
     /// docker's form of the same: which others go with which native one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub arch_map: Vec<ArchMapEntry>,
     /// Filter flags by their kernel names.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub flags: Vec<FlagName>,
+    /// None said differs from none wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flags: Option<Vec<FlagName>>,
+    /// Unix socket of the program that decides about `SCMP_ACT_NOTIFY`.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    pub listener_path: String,
+    /// Told to it as it is.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    pub listener_metadata: String,
     /// The rules.
+    #[serde(deserialize_with = "or_default")]
     pub syscalls: Vec<SyscallRule>,
 }
 
@@ -193,7 +201,20 @@ impl ActionName {
     }
 }
 
+/// `null` is the default value.
+fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
 impl Profile {
+    /// Whether it says anything; without default action and rules there is to be
+    /// no filter at all.
+    pub fn filters(&self) -> bool {
+        self.default_action.is_some() || !self.syscalls.is_empty()
+    }
+
     /// The rules that hold under `conditions`, for the machine's architectures.
     ///
     /// # Errors
@@ -221,10 +242,10 @@ impl Profile {
 
     /// Without flags, what runc sets: leave speculation alone.
     pub(super) fn filter_flags(&self) -> FilterFlags {
-        let has = |flag| self.flags.contains(&flag);
+        let has = |flag| self.flags.iter().flatten().any(|said| *said == flag);
         FilterFlags {
             log: has(FlagName::Log),
-            spec_allow: has(FlagName::SpecAllow) || self.flags.is_empty(),
+            spec_allow: has(FlagName::SpecAllow) || self.flags.is_none(),
             listener: false,
             wait_killable: has(FlagName::WaitKillable),
         }

@@ -111,10 +111,10 @@ fn io_of(plan: &ContainerPlan, saved: &Saved) -> Result<ChildIo, Error> {
     if !plan.process.terminal {
         return own_streams();
     }
-    let configured = saved.config.process().as_ref().and_then(|p| p.console_size());
+    let configured = saved.config.process().as_ref().and_then(|p| p.console_size);
     let small = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
-    let configured = configured
-        .map(|size| WindowSize { rows: small(size.height()), columns: small(size.width()) });
+    let configured =
+        configured.map(|size| WindowSize { rows: small(size.height), columns: small(size.width) });
     Ok(ChildIo::Terminal { size: configured.or_else(console::own_size) })
 }
 

@@ -3,7 +3,6 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use oci_spec::runtime::Process;
 use rcnt_runtime::capabilities;
 use rcnt_runtime::exec::{ExecTarget, exec as enter};
 use rcnt_runtime::plan::{ProcessPlan, UserPlan};
@@ -12,7 +11,7 @@ use rcnt_runtime::spawn::ChildIo;
 use crate::args::ExecArgs;
 use crate::state::{Directory, Saved, Status};
 use crate::{Error, console, container};
-use rcnt_runtime::oci::process_plan;
+use rcnt_runtime::oci::{Process, parse, process_plan};
 
 /// Runs it; its exit code, 0 at once when detached.
 pub(crate) fn exec(root: &Path, args: &ExecArgs) -> Result<u8, Error> {
@@ -61,8 +60,7 @@ fn plan(args: &ExecArgs, saved: &Saved) -> Result<ProcessPlan, Error> {
     let linux = saved.config.linux().clone().unwrap_or_default();
     if let Some(path) = &args.process {
         let text = std::fs::read(path).map_err(Error::io("read the process file"))?;
-        let process: Process = serde_json::from_slice(&text)
-            .map_err(|e| Error::Io { doing: "read the process file", source: e.into() })?;
+        let process: Process = parse(path, &text)?;
         return Ok(process_plan(&process, &linux)?);
     }
     let process = saved.config.process().clone().unwrap_or_default();

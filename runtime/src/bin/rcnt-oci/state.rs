@@ -1,17 +1,17 @@
 //! What is kept of a container between two calls: one directory per container
 //! below `--root`, with `state.json` and, until it is started, `exec.fifo`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::Spec;
 use rcnt_base::files::{Durability, read_json, write_json};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use rcnt_runtime::oci::Spec;
 use rcnt_runtime::oci::spec::OCI_VERSION;
 
 /// `state.json`.
@@ -143,7 +143,7 @@ impl Saved {
     /// runtime-spec "State", with runc's `created` and `rootfs` besides.
     pub(crate) fn json(&self, status: Status) -> Value {
         let root = self.config.root().as_ref().map(|root| self.bundle.join(root.path()));
-        let annotations: HashMap<String, String> =
+        let annotations: BTreeMap<String, String> =
             self.config.annotations().clone().unwrap_or_default();
         json!({
             "ociVersion": OCI_VERSION,
