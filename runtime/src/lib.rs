@@ -24,5 +24,6 @@ pub mod oci;
 pub mod plan;
 pub mod seccomp;
 pub mod security;
+pub mod shared_mounts;
 pub mod spawn;
 pub mod users;

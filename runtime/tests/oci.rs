@@ -3,79 +3,11 @@
 //! RCNT_TESTS_MUST_WORK is set).
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic)]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+mod bundle;
 
-const BUSYBOX: &str = "/bin/busybox";
+use std::process::Stdio;
 
-struct Bundle {
-    dir: tempfile::TempDir,
-}
-
-impl Bundle {
-    /// A bundle whose command is `sh -c script`; `None` where it cannot work.
-    fn new(script: &str) -> Option<Self> {
-        let works = rustix::process::geteuid().is_root() && Path::new(BUSYBOX).exists();
-        if !works {
-            println!("skipped: needs root and busybox-static");
-            assert!(std::env::var_os("RCNT_TESTS_MUST_WORK").is_none());
-            return None;
-        }
-        let bundle = Self { dir: tempfile::tempdir().unwrap() };
-        let root = bundle.path("rootfs");
-        for name in ["bin", "etc", "proc", "sys", "dev"] {
-            std::fs::create_dir_all(root.join(name)).unwrap();
-        }
-        std::fs::copy(BUSYBOX, root.join("bin/busybox")).unwrap();
-        for applet in ["sh", "sleep", "cat", "id", "stty", "usleep"] {
-            std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
-        }
-        let made = bundle.oci(&["spec", "--bundle", bundle.dir.path().to_str().unwrap()]);
-        assert!(made.status.success(), "{made:?}");
-        bundle.configure(|config| {
-            config["process"]["terminal"] = false.into();
-            config["process"]["args"] = serde_json::json!(["sh", "-c", script]);
-        });
-        Some(bundle)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn configure(&self, change: impl FnOnce(&mut serde_json::Value)) {
-        let path = self.path("config.json");
-        let mut config = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        change(&mut config);
-        std::fs::write(path, config.to_string()).unwrap();
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rcnt-oci"));
-        command.arg("--root").arg(self.path("state")).args(args).current_dir(self.dir.path());
-        command
-    }
-
-    fn oci(&self, args: &[&str]) -> Output {
-        self.command(args).stdin(Stdio::null()).output().unwrap()
-    }
-
-    /// Ids are shared by all tests of the machine through the cgroup's path.
-    fn id(&self, name: &str) -> String {
-        format!("test-{}-{name}", self.dir.path().file_name().unwrap().to_str().unwrap())
-            .replace(".tmp", "")
-    }
-
-    fn status(&self, id: &str) -> String {
-        let state = self.oci(&["state", id]);
-        let state: serde_json::Value = serde_json::from_slice(&state.stdout).unwrap();
-        state["status"].as_str().unwrap().to_owned()
-    }
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
-}
+use bundle::{Bundle, text};
 
 #[test]
 fn run_gives_the_output_and_the_exit_code() {

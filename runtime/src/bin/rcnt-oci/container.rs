@@ -6,7 +6,8 @@ use std::path::Path;
 use rcnt_runtime::cgroup;
 use rcnt_runtime::hooks;
 use rcnt_runtime::oci::{self, outside_hooks};
-use rcnt_runtime::plan::ContainerPlan;
+use rcnt_runtime::plan::{ContainerPlan, NamespaceKind};
+use rcnt_runtime::shared_mounts;
 use rcnt_runtime::spawn::{ChildIo, Init, WindowSize, spawn_gated};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 
@@ -38,6 +39,9 @@ pub(crate) fn create(root: &Path, args: &CreateArgs) -> Result<Created, Error> {
     create_claimed(args, &plan, &directory, saved).inspect_err(|_| {
         // The first error is the one worth telling.
         let _ = cgroup::layout().map(|layout| cgroup::remove(&layout, &plan.cgroup.path));
+        if !plan.namespaces.separate(NamespaceKind::Mount) {
+            let _ = shared_mounts::release(&plan.rootfs.mountpoint);
+        }
         let _ = directory.remove();
     })
 }

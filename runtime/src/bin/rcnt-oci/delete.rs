@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use oci_spec::runtime::LinuxNamespaceType;
 use rcnt_runtime::oci::outside_hooks;
-use rcnt_runtime::{cgroup, hooks};
+use rcnt_runtime::{cgroup, hooks, shared_mounts};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::Error;
@@ -35,12 +36,25 @@ pub(crate) fn erase(directory: &Directory, saved: &Saved) -> Result<(), Error> {
     wait_gone(saved);
     cgroup::remove(&layout, &saved.cgroup)?;
     cgroup::remove_empty_parents(&layout, &saved.cgroup)?;
+    unmount_shared(saved)?;
     let state = saved.json(Status::Stopped);
     let outside = outside_hooks(&saved.config)?;
     if let Err(error) = hooks::run("poststop", &outside.poststop, &state, &[]) {
         crate::warn(&error);
     }
     Ok(directory.remove()?)
+}
+
+/// Takes away what a container without a mount namespace mounted in ours.
+pub(crate) fn unmount_shared(saved: &Saved) -> Result<(), Error> {
+    let linux = saved.config.linux().as_ref();
+    let mut namespaces = linux.and_then(|linux| linux.namespaces().as_ref()).into_iter().flatten();
+    if namespaces.any(|namespace| namespace.typ() == LinuxNamespaceType::Mount) {
+        return Ok(());
+    }
+    let Some(root) = saved.config.root() else { return Ok(()) };
+    shared_mounts::release(&saved.bundle.join(root.path()))
+        .map_err(Error::io("unmount the root file system"))
 }
 
 /// A killed process takes a moment to be gone; its parent may reap it later.
