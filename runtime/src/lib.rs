@@ -6,6 +6,7 @@
 //! - `init`     the child's side: one straight list of steps from clone to exec
 //! - [`exec`]   one more process in a running container
 //! - [`hooks`]  programs run on the way
+//! - [`criu`]   checkpoint and restore, by the program of that name
 //! - [`cgroup`], [`seccomp`], [`capabilities`], [`users`], [`security`]  one kind of fact or effect each
 //!
 //! Knows nothing of images, networks or names on disk; the engine's closure
@@ -17,6 +18,7 @@ mod birth;
 pub mod capabilities;
 pub mod cgroup;
 mod channel;
+pub mod criu;
 pub mod exec;
 pub mod hooks;
 mod init;

@@ -4,7 +4,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, fstatfs, major, openat2};
+use rustix::fs::{
+    FileType, Mode, OFlags, ResolveFlags, fcntl_getfl, fcntl_setfl, fstat, fstatfs, major, makedev,
+    openat2,
+};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::pty::OpenptFlags;
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -21,6 +24,8 @@ const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
 const PIPEFS_MAGIC: u64 = 0x5049_5045;
 /// linux/major.h: UNIX98_PTY_SLAVE_MAJOR and its seven successors.
 const PTY_SLAVE_MAJORS: std::ops::RangeInclusive<u32> = 136..=143;
+/// The null device, linux Documentation/admin-guide/devices.txt.
+const NULL: (u32, u32) = (1, 3);
 /// `/dev/ptmx` and each devpts' `ptmx`.
 const PTMX: (u32, u32) = (5, 2);
 
@@ -37,7 +42,10 @@ impl Streams {
     /// `ours`, or in what is at `/dev/pts`, where that is not our doing.
     pub(crate) fn open(held: Held, root: &Root, ours: Option<&OwnedFd>) -> Result<Self, InitError> {
         match held {
-            Held::Pipes(streams) => Ok(Self { streams, master: None }),
+            Held::Pipes(streams) => {
+                let streams = streams.map(|stream| own_null(stream, root));
+                Ok(Self { streams, master: None })
+            }
             Held::Terminal { size } => {
                 let path = Path::new("/dev/pts");
                 let found = match ours {
@@ -78,6 +86,29 @@ impl Streams {
         rustix::stdio::dup2_stdout(&stdout)?;
         Ok(rustix::stdio::dup2_stderr(&stderr)?)
     }
+}
+
+/// The container's null device in place of the host's: a file of the host's
+/// would keep the container from being checkpointed. A container that has none
+/// keeps what it was given.
+fn own_null(stream: OwnedFd, root: &Root) -> OwnedFd {
+    let is_null = |fd: &OwnedFd| {
+        fstat(fd).is_ok_and(|s| {
+            let kind = FileType::from_raw_mode(s.st_mode);
+            kind == FileType::CharacterDevice && s.st_rdev == makedev(NULL.0, NULL.1)
+        })
+    };
+    if !is_null(&stream) {
+        return stream;
+    }
+    let opened = fcntl_getfl(&stream).map_err(io::Error::from).and_then(|flags| {
+        // Whatever is there instead: opening it neither blocks nor gives a terminal.
+        let flags = flags.intersection(OFlags::RWMODE) | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let null = root.open(Path::new("/dev/null"), flags, Links::Refuse)?;
+        fcntl_setfl(&null, OFlags::empty())?;
+        Ok(null)
+    });
+    opened.ok().filter(is_null).unwrap_or(stream)
 }
 
 /// For a pipe or a pty that was made for the container. Files, named pipes and

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::checkpoint::CheckpointArgs;
+use crate::restore::RestoreArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// OCI runtime: runs a bundle's config.json as a container.
@@ -109,6 +111,10 @@ pub(crate) enum Command {
         /// Container
         id: String,
     },
+    /// Write a running container as images
+    Checkpoint(CheckpointArgs),
+    /// Make a running container of images
+    Restore(RestoreArgs),
     /// Print what this runtime can do as JSON
     Features,
 }

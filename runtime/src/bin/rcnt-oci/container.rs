@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rcnt_runtime::cgroup;
+use rcnt_runtime::criu::stream_names;
 use rcnt_runtime::hooks;
 use rcnt_runtime::oci::{self, outside_hooks};
 use rcnt_runtime::plan::{ContainerPlan, NamespaceKind};
@@ -34,6 +35,7 @@ pub(crate) fn create(root: &Path, args: &CreateArgs) -> Result<Created, Error> {
         created: now(),
         cgroup: plan.cgroup.path.clone(),
         paused: false,
+        descriptors: stream_names(),
         config,
     };
     create_claimed(args, &plan, &directory, saved).inspect_err(|_| {
@@ -134,7 +136,7 @@ pub(crate) fn own_streams() -> Result<ChildIo, Error> {
 }
 
 /// UTC, RFC 3339.
-fn now() -> String {
+pub(crate) fn now() -> String {
     let format = &time::format_description::well_known::Rfc3339;
     time::OffsetDateTime::now_utc().format(format).unwrap_or_default()
 }

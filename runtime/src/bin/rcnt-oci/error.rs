@@ -4,6 +4,7 @@ use std::io;
 
 use rcnt_base::report::StartError;
 use rcnt_runtime::cgroup::{CgroupError, LayoutError};
+use rcnt_runtime::criu::CriuError;
 use rcnt_runtime::hooks::HookError;
 use rcnt_runtime::oci;
 use rcnt_runtime::spawn::SpawnError;
@@ -27,6 +28,8 @@ pub(crate) enum Error {
     Layout(#[from] LayoutError),
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Criu(#[from] CriuError),
     #[error("cannot {doing}")]
     Io {
         doing: &'static str,

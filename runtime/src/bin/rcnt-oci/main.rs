@@ -5,13 +5,16 @@
 //! - `args`      the command line
 //! - `container` create
 //! - `start` `run` `kill` `delete` `pause` `exec` `list` `ps` `spec`  a command each
+//! - `checkpoint` `restore` `criu_args`  by CRIU
 //! - `state`     what is kept between calls
 //! - `console`   foreground commands and terminals
 #![forbid(unsafe_code)]
 
 mod args;
+mod checkpoint;
 mod console;
 mod container;
+mod criu_args;
 mod delete;
 mod error;
 mod exec;
@@ -19,6 +22,7 @@ mod kill;
 mod list;
 mod pause;
 mod ps;
+mod restore;
 mod run;
 mod spec;
 mod start;
@@ -105,6 +109,8 @@ fn dispatch(cli: &Cli) -> Result<u8, Error> {
         Command::List { format, quiet } => return list::list(&root, *format, *quiet),
         Command::Spec { bundle } => spec::write_spec(bundle.as_deref().unwrap_or(Path::new(".")))?,
         Command::Ps { format, id } => return ps::ps(&root, id, *format),
+        Command::Checkpoint(args) => checkpoint::checkpoint(&root, args)?,
+        Command::Restore(args) => return restore::restore(&root, args),
         Command::Pause { id } => pause::set_paused(&root, id, true)?,
         Command::Resume { id } => pause::set_paused(&root, id, false)?,
         Command::Features => return print(&format!("{:#}\n", oci::spec::features())),

@@ -27,6 +27,9 @@ pub(crate) struct Saved {
     pub(crate) created: String,
     pub(crate) cgroup: PathBuf,
     pub(crate) paused: bool,
+    /// What its streams were when it was made, for CRIU to find its pipes.
+    #[serde(default)]
+    pub(crate) descriptors: Vec<String>,
     /// The configuration as it was at creation.
     pub(crate) config: Spec,
 }
@@ -111,6 +114,11 @@ impl Directory {
 
     pub(crate) fn fifo(&self) -> PathBuf {
         self.0.join("exec.fifo")
+    }
+
+    /// Where the root file system is while CRIU restores.
+    pub(crate) fn criu_root(&self) -> PathBuf {
+        self.0.join("criu-root")
     }
 
     pub(crate) fn load(&self) -> Result<Saved, StateError> {

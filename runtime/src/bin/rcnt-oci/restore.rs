@@ -1,0 +1,244 @@
+//! `restore`: makes a running container of images, by CRIU.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use rcnt_runtime::criu::{Event, Kind, Options, Session, Stage, Streams, Version, plan};
+use rcnt_runtime::criu::{cgroup_roots, stream_names};
+use rcnt_runtime::oci::{self, outside_hooks};
+use rcnt_runtime::plan::{ContainerPlan, NamespaceKind};
+use rcnt_runtime::{cgroup, hooks};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::PidfdFlags;
+
+use crate::container::now;
+use crate::criu_args::{CriuArgs, Directories, config_file, read_descriptors};
+use crate::delete::erase;
+use crate::state::{Directory, Saved, Status, start_time};
+use crate::{Error, console};
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    #[command(flatten)]
+    pub(crate) criu: CriuArgs,
+    /// Directory with config.json, the working directory if not given
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// Unix socket that gets the terminal's master
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) console_socket: Option<PathBuf>,
+    /// Where to write the pid of the first process
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Do not wait for its end
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Close established TCP connections
+    #[arg(long)]
+    pub(crate) tcp_close: bool,
+    /// For runc's callers: the first process is a child of this one in any case
+    #[arg(long)]
+    pub(crate) no_subreaper: bool,
+    /// For runc's callers: CRIU decides about this
+    #[arg(long)]
+    pub(crate) no_pivot: bool,
+    /// Security profile of the restored processes
+    #[arg(long, value_name = "TYPE:NAME")]
+    pub(crate) lsm_profile: Option<String>,
+    /// SELinux context of the restored mounts
+    #[arg(long, value_name = "CONTEXT")]
+    pub(crate) lsm_mount_context: Option<String>,
+    /// The restored container's name
+    pub(crate) id: String,
+}
+
+/// Restores, and unless detached waits and removes.
+pub(crate) fn restore(root: &Path, args: &RestoreArgs) -> Result<u8, Error> {
+    let mut options = options(args)?;
+    let directories = Directories::open(&args.criu, &mut options, false)?;
+    let bundle = match &args.bundle {
+        Some(path) => path.canonicalize(),
+        None => std::env::current_dir(),
+    };
+    let bundle = bundle.map_err(Error::io("find the bundle"))?;
+    let config = oci::read(&bundle)?;
+    let plan = oci::plan(&args.id, &bundle, &config)?;
+    check_terminal(args, plan.process.terminal)?;
+    let signals = (!args.detach)
+        .then(|| console::hold_signals().map_err(Error::io("block signals")))
+        .transpose()?;
+    let directory = Directory::of(root, &args.id)?;
+    directory.claim()?;
+    let saved = Saved {
+        id: args.id.clone(),
+        bundle,
+        pid: 0,
+        start_time: 0,
+        created: now(),
+        cgroup: plan.cgroup.path.clone(),
+        paused: false,
+        descriptors: stream_names(),
+        config,
+    };
+    let mut restoring = Restoring { args, plan, directory, saved, terminal: None };
+    let restored = restoring.run(options, &directories);
+    let Restoring { directory, saved, terminal, .. } = restoring;
+    if let Err(error) = restored {
+        // The first error is the one worth telling.
+        let _ = undo(&directory, &saved);
+        return Err(error);
+    }
+    let Some(signals) = signals else { return Ok(0) };
+    let ended = saved
+        .pid()
+        .and_then(|pid| {
+            let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+            console::attend(pid, pidfd.as_fd(), &signals, terminal)
+        })
+        .map_err(Error::io("wait for the container"));
+    erase(&directory, &saved)?;
+    ended
+}
+
+fn options(args: &RestoreArgs) -> Result<Options, Error> {
+    Ok(Options {
+        tcp_close: args.tcp_close,
+        lsm_profile: args.lsm_profile.clone(),
+        lsm_mount_context: args.lsm_mount_context.clone(),
+        ..args.criu.options("restore.log")?
+    })
+}
+
+fn check_terminal(args: &RestoreArgs, terminal: bool) -> Result<(), Error> {
+    let sends = args.console_socket.is_some();
+    match (args.detach, terminal, sends) {
+        (true, true, false) => {
+            let text = "cannot allocate tty if rcnt-oci will detach without setting console socket";
+            Err(Error::Refused(text.into()))
+        }
+        (false, _, true) | (_, false, true) => {
+            let text = "cannot use console socket if rcnt-oci will not detach or allocate tty";
+            Err(Error::Refused(text.into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Processes, cgroup and state of what could not be restored.
+fn undo(directory: &Directory, saved: &Saved) -> Result<(), Error> {
+    let layout = cgroup::layout()?;
+    cgroup::kill_all(&layout, &saved.cgroup)?;
+    cgroup::remove(&layout, &saved.cgroup)?;
+    cgroup::remove_empty_parents(&layout, &saved.cgroup)?;
+    Ok(directory.remove()?)
+}
+
+/// A container that is becoming one again.
+struct Restoring<'a> {
+    args: &'a RestoreArgs,
+    plan: ContainerPlan,
+    directory: Directory,
+    saved: Saved,
+    terminal: Option<OwnedFd>,
+}
+
+impl Restoring<'_> {
+    fn run(&mut self, mut options: Options, directories: &Directories) -> Result<(), Error> {
+        for (fd, name) in read_descriptors(&directories.images)?.into_iter().enumerate().take(3) {
+            // Pipes are the caller's new ones now; everything else has a path.
+            if name.contains("pipe:") {
+                options.inherit_fd.push((name, i32::try_from(fd).unwrap_or_default()));
+            }
+        }
+        options.config_file = config_file(&self.saved);
+        let layout = cgroup::layout()?;
+        cgroup::create(&layout, &self.plan.cgroup)?;
+        let namespaces = open_namespaces(&self.plan)?;
+        let at = self.directory.criu_root();
+        std::fs::create_dir(&at).map_err(Error::io("create the place for the root"))?;
+        let streams = if self.plan.process.terminal { Streams::Null } else { Streams::Own };
+        let (kinds, fds): (Vec<_>, Vec<_>) = namespaces.into_iter().unzip();
+        let stage = Stage::enter(&self.plan, &at)?;
+        // Again, as seen from there: CRIU mounts in the one it works in.
+        let _directories = Directories::open(&self.args.criu, &mut options, false)?;
+        let session = Session::start(streams, &fds)?;
+        drop(stage);
+        self.check(&session)?;
+        session.enter_cgroup(&layout, &self.plan.cgroup.path)?;
+        options.cgroup_roots = cgroup_roots(session.pid())?;
+        let inherited: Vec<_> = kinds.into_iter().zip(fds.iter().map(AsRawFd::as_raw_fd)).collect();
+        plan::restore(&mut options, &self.plan, &layout, &at, &inherited);
+        let log = &directories.log;
+        session.run(Kind::Restore, &options, log, &mut |event| self.on_event(event))?;
+        std::fs::remove_dir(&at).map_err(Error::io("remove the place of the root"))?;
+        self.write_pid()
+    }
+
+    fn check(&self, session: &Session) -> Result<(), Error> {
+        let needed = Version(3_16_00);
+        if self.args.lsm_profile.is_some() {
+            session.require("--lsm-profile", needed)?;
+        }
+        if self.args.lsm_mount_context.is_some() {
+            session.require("--lsm-mount-context", needed)?;
+        }
+        Ok(())
+    }
+
+    fn on_event(&mut self, event: Event) -> Result<(), Error> {
+        match event {
+            Event::SetupNamespaces { pid } => self.run_hooks(pid),
+            Event::PostRestore { pid } => {
+                self.saved.pid = pid;
+                self.saved.start_time = start_time(pid).unwrap_or(0);
+                Ok(self.directory.save(&self.saved)?)
+            }
+            Event::Terminal(master) => match &self.args.console_socket {
+                Some(socket) => {
+                    console::send(socket, master.as_fd()).map_err(Error::io("send the terminal"))
+                }
+                None => {
+                    self.terminal = Some(master);
+                    Ok(())
+                }
+            },
+            Event::PostDump | Event::StatusReady => Ok(()),
+        }
+    }
+
+    /// Those that prepare a container's namespaces.
+    fn run_hooks(&mut self, pid: i32) -> Result<(), Error> {
+        let outside = outside_hooks(&self.saved.config)?;
+        self.saved.pid = pid;
+        let state = self.saved.json(Status::Creating);
+        hooks::run("prestart", &outside.prestart, &state, &[])?;
+        Ok(hooks::run("createRuntime", &outside.create_runtime, &state, &[])?)
+    }
+
+    fn write_pid(&self) -> Result<(), Error> {
+        let Some(path) = &self.args.pid_file else { return Ok(()) };
+        let durability = rcnt_base::files::Durability::Volatile;
+        let text = self.saved.pid.to_string();
+        rcnt_base::files::write_atomic_mode(path, text.as_bytes(), 0o644, durability)
+            .map_err(Error::io("write the pid file"))
+    }
+}
+
+/// Those that stay outside of images, open.
+fn open_namespaces(plan: &ContainerPlan) -> Result<Vec<(NamespaceKind, OwnedFd)>, Error> {
+    let mut found = Vec::new();
+    for kind in [NamespaceKind::Network, NamespaceKind::Pid] {
+        let Some(path) = plan.namespaces.join.get(&kind) else { continue };
+        let fd = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| {
+            Error::Refused(format!(
+                "requested namespace {} cannot be used: {}",
+                path.display(),
+                io::Error::from(errno)
+            ))
+        })?;
+        found.push((kind, fd));
+    }
+    Ok(found)
+}
