@@ -18,6 +18,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rcnt_base::report::{ExitKind, StartError};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -219,6 +220,14 @@ impl ChildEnd {
         Ok(got == 1 && byte == [what])
     }
 
+    /// Whether the other end is still open.
+    pub(crate) fn is_heard(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut fds = [PollFd::new(&self.0, PollFlags::empty())];
+        let asked = retry_on_intr(|| poll(&mut fds, Some(&now)));
+        asked.is_ok() && fds.iter().all(|fd| !fd.revents().contains(PollFlags::HUP))
+    }
+
     /// Says that only execve(2) is left to do and what took how long (perhaps
     /// nothing), and hands over the pty's master.
     pub(crate) fn executing(
@@ -313,7 +322,8 @@ mod tests {
     #[test]
     fn a_parent_that_is_gone_is_noticed() {
         let (parent, child) = pair().unwrap();
+        assert!(child.is_heard());
         drop(parent);
-        assert!(!child.wait_go().unwrap());
+        assert!(!child.is_heard() && !child.wait_go().unwrap());
     }
 }

@@ -51,7 +51,7 @@ fn a_container_lives_through_its_states() {
         "id -u; echo $A; exit 3",
     ]);
     assert_eq!((exec.status.code(), text(&exec.stdout)), (Some(3), "12\nb\n"));
-    assert_eq!(bundle.oci(&["exec", &id, "nothing"]).status.code(), Some(127));
+    assert_eq!(bundle.oci(&["exec", &id, "nothing"]).status.code(), Some(255));
     let ps = bundle.oci(&["ps", "--format", "json", &id]);
     assert_eq!(text(&ps.stdout), format!("[{pid}]\n"));
     assert!(bundle.oci(&["pause", &id]).status.success());
@@ -80,7 +80,7 @@ fn a_failure_is_one_line_and_leaves_nothing() {
     let log = bundle.path("log.json");
     let output = bundle.oci(&["--log", log.to_str().unwrap(), "--log-format", "json", "run", &id]);
     let expected = "rcnt-oci: exec: \"missing\": executable file not found in $PATH\n";
-    assert_eq!((output.status.code(), text(&output.stderr)), (Some(127), expected));
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), expected));
     let logged: serde_json::Value = serde_json::from_slice(&std::fs::read(log).unwrap()).unwrap();
     assert_eq!(logged["level"], "error");
     assert_eq!(text(&bundle.oci(&["list", "-q"]).stdout), "");

@@ -148,6 +148,18 @@ pub fn thaw(layout: &Layout, path: &Path) -> Result<(), CgroupError> {
     set_frozen(layout, path, false)
 }
 
+/// Whether it is frozen, or about to be. One without a freezer, or that does not
+/// exist, is not.
+pub fn is_frozen(layout: &Layout, path: &Path) -> bool {
+    let Ok(path) = checked(path) else { return false };
+    let (file, thawed) = match (layout.v1_of("freezer"), &layout.unified) {
+        (Some(freezer), _) => (freezer.mountpoint.join(path).join("freezer.state"), "THAWED"),
+        (None, Some(root)) => (root.join(path).join("cgroup.freeze"), "0"),
+        (None, None) => return false,
+    };
+    fs::read_to_string(file).is_ok_and(|text| text.trim() != thawed)
+}
+
 fn set_frozen(layout: &Layout, path: &Path, frozen: bool) -> Result<(), CgroupError> {
     let path = checked(path)?;
     if let Some(freezer) = layout.v1_of("freezer") {

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 pub use create::{JoinHandles, create, open};
 pub use layout::{Layout, LayoutError, LayoutKind, read as layout};
-pub use life::{freeze, kill_all, oom_killed, pids, remove, remove_empty_parents, thaw};
+pub use life::{freeze, is_frozen, kill_all, oom_killed, pids, remove, remove_empty_parents, thaw};
 
 /// Why something on a cgroup went wrong.
 #[derive(Debug, thiserror::Error)]

@@ -420,12 +420,36 @@ pub(crate) fn become_command(
         .executing(streams.master.as_ref().map(AsFd::as_fd), stage.times())
         .doing("report to the parent")?;
     parentage.wait_at_gate(procfs.as_ref())?;
+    // Asked before the filter is loaded, which may not allow it.
+    let unheard = gated && !channel.is_heard();
+    let Err(error) = go(process, sets, hooks, &command);
+    if unheard {
+        tell_on_stderr(error, stage);
+    }
+    Err(error)
+}
+
+/// The last steps, after the start.
+fn go(
+    process: &ProcessPlan,
+    sets: CapabilitySets,
+    hooks: Option<&HooksPlan>,
+    command: &Command,
+) -> Result<Infallible, InitError> {
     if let Some(hooks) = hooks.filter(|hooks| !hooks.start_container.is_empty()) {
         let state = hook_state(hooks, "created");
         crate::hooks::run("startContainer", &hooks.start_container, &state, &process.env)?;
     }
     confine(process, sets)?;
     Err(command.execute().into())
+}
+
+/// Ends a container that could not execute its command after whoever created it
+/// has gone; whoever started it is no relation of ours.
+fn tell_on_stderr(error: InitError, stage: &Stage) -> ! {
+    let error = error.into_start_error(stage.name());
+    let _ = rustix::io::write(rustix::stdio::stderr(), format!("{error}\n").as_bytes());
+    exit_now(error.kind.code())
 }
 
 /// What needs procfs and rights that are about to go.

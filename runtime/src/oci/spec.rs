@@ -4,7 +4,7 @@ use crate::capabilities;
 use serde_json::{Value, json};
 
 /// The version of the runtime specification followed.
-pub const OCI_VERSION: &str = "1.2.0";
+pub const OCI_VERSION: &str = "1.3.0";
 
 /// A `config.json` for a shell on a read-only root, with the rights runc's has.
 pub fn default_config() -> Value {

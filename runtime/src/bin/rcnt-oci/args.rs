@@ -1,27 +1,60 @@
-//! runc's command line, as far as rcnt-oci goes.
+//! runc's command line: the global options and one variant per command. The
+//! options of a command are in a file of their area.
+
+mod create;
+mod exec;
+mod signal;
 
 use std::path::PathBuf;
 
-use crate::checkpoint::CheckpointArgs;
-use crate::restore::RestoreArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// OCI runtime: runs a bundle's config.json as a container.
+use crate::checkpoint::CheckpointArgs;
+use crate::restore::RestoreArgs;
+
+pub(crate) use create::{CreateArgs, RunArgs};
+pub(crate) use exec::ExecArgs;
+pub(crate) use signal::signal_number;
+
+/// Where the state of containers is kept unless `--root` says otherwise.
+pub(crate) const DEFAULT_ROOT: &str = "/run/rcnt-oci";
+
+/// What runc's help looks like: scripts read its first lines.
+const HELP: &str = "NAME:
+   {bin} - {about}
+
+USAGE:
+   {usage}
+
+{all-args}{after-help}
+";
+
+/// Open Container Initiative runtime
 #[derive(Debug, Parser)]
-#[command(name = "rcnt-oci", disable_version_flag = true, arg_required_else_help = true)]
+#[command(name = "rcnt-oci", disable_version_flag = true, help_template = HELP)]
+#[command(disable_help_subcommand = true, next_help_heading = "OPTIONS")]
+#[command(after_help = "A bundle is a directory with a config.json and a root file system. \
+`rcnt-oci spec` writes a config.json to start from, `rcnt-oci run ID` runs the bundle in the \
+working directory as container ID.")]
 pub(crate) struct Cli {
-    /// Where the state of containers is kept
-    #[arg(long, global = true, default_value = "/run/rcnt-oci", value_name = "DIR")]
-    pub(crate) root: PathBuf,
-    /// Where an error is written besides stderr
+    /// Where the state of containers is kept [default: /run/rcnt-oci]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// File that gets the log instead of stderr
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
-    /// How it is written there
+    /// How the log is written
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
-    /// Show each step and its time
+    /// Log each step and its time
     #[arg(long, global = true)]
     pub(crate) debug: bool,
+    /// Have systemd make the cgroup; cgroupsPath is "slice:prefix:name" then
+    #[arg(long, global = true)]
+    pub(crate) systemd_cgroup: bool,
+    /// For runc's callers: `false` or `auto`
+    #[arg(long, default_value = "auto", value_name = "BOOL", hide_default_value = true)]
+    pub(crate) rootless: String,
     /// Print the version
     #[arg(short = 'v', long)]
     pub(crate) version: bool,
@@ -29,7 +62,7 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     Text,
     Json,
@@ -42,190 +75,115 @@ pub(crate) enum Format {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(help_template = HELP)]
 pub(crate) enum Command {
-    /// Make a container and stop right before its command
+    /// Make a container; its command waits for `start`
+    #[command(help_template = HELP)]
     Create(CreateArgs),
-    /// Start a created container's command
-    Start {
-        /// Container
-        id: String,
-    },
-    /// create and start
+    /// Let a created container's command go
+    #[command(help_template = HELP)]
+    Start(Target),
+    /// Create and start a container, wait for its end and delete it
+    #[command(help_template = HELP)]
     Run(RunArgs),
     /// Print a container's state as JSON
-    State {
-        /// Container
-        id: String,
-    },
-    /// Send a signal
-    Kill {
-        /// To every process of the container
-        #[arg(short, long)]
-        all: bool,
-        /// Container
-        id: String,
-        /// Name or number
-        #[arg(default_value = "SIGTERM")]
-        signal: String,
-    },
+    #[command(help_template = HELP)]
+    State(Target),
+    /// Send a signal to a container
+    #[command(help_template = HELP)]
+    Kill(KillArgs),
     /// Remove what is left of a container
-    Delete {
-        /// Kill it first; a container that does not exist is no error
-        #[arg(short, long)]
-        force: bool,
-        /// Container
-        id: String,
-    },
-    /// Run a further command in a running container
+    #[command(help_template = HELP)]
+    Delete(DeleteArgs),
+    /// Run one more process in a container
+    #[command(help_template = HELP)]
     Exec(ExecArgs),
     /// List containers
-    List {
-        /// How
-        #[arg(short, long, value_enum, default_value_t = Format::Table)]
-        format: Format,
-        /// Ids only
-        #[arg(short, long)]
-        quiet: bool,
-    },
+    #[command(help_template = HELP)]
+    List(ListArgs),
     /// Write a config.json to start from
-    Spec {
-        /// Where the bundle is
-        #[arg(short, long, value_name = "DIR")]
-        bundle: Option<PathBuf>,
-    },
+    #[command(help_template = HELP)]
+    Spec(SpecArgs),
     /// List the processes of a container
-    Ps {
-        /// How
-        #[arg(short, long, value_enum, default_value_t = Format::Table)]
-        format: Format,
-        /// Container
-        id: String,
-    },
+    #[command(help_template = HELP)]
+    Ps(PsArgs),
     /// Stop every process of a container where it is
-    Pause {
-        /// Container
-        id: String,
-    },
-    /// Let them go on
-    Resume {
-        /// Container
-        id: String,
-    },
+    #[command(help_template = HELP)]
+    Pause(Target),
+    /// Let a paused container go on
+    #[command(help_template = HELP)]
+    Resume(Target),
     /// Write a running container as images
+    #[command(help_template = HELP)]
     Checkpoint(CheckpointArgs),
     /// Make a running container of images
+    #[command(help_template = HELP)]
     Restore(RestoreArgs),
     /// Print what this runtime can do as JSON
+    #[command(help_template = HELP)]
     Features,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct CreateArgs {
-    /// Directory with config.json, the working directory if not given
+pub(crate) struct Target {
+    /// Container
+    #[arg(value_name = "container-id")]
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KillArgs {
+    /// To every process of the container; one that has stopped is no error
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Container
+    #[arg(value_name = "container-id")]
+    pub(crate) id: String,
+    /// Name or number
+    #[arg(default_value = "SIGTERM")]
+    pub(crate) signal: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// Kill it first; a container that does not exist is no error
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Container
+    #[arg(value_name = "container-id")]
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// How
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+    /// Ids only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SpecArgs {
+    /// Where the bundle is
     #[arg(short, long, value_name = "DIR")]
     pub(crate) bundle: Option<PathBuf>,
-    /// Unix socket that gets the terminal's master
-    #[arg(long, value_name = "SOCKET")]
-    pub(crate) console_socket: Option<PathBuf>,
-    /// Where to write the pid of the first process
-    #[arg(long, value_name = "FILE")]
-    pub(crate) pid_file: Option<PathBuf>,
-    /// The new container's name
-    pub(crate) id: String,
+    /// Refused: rcnt-oci runs as root
+    #[arg(id = "spec-rootless", long = "rootless", hide = true)]
+    pub(crate) rootless: bool,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct RunArgs {
-    #[command(flatten)]
-    pub(crate) create: CreateArgs,
-    /// Do not wait for its end
-    #[arg(short, long)]
-    pub(crate) detach: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ExecArgs {
-    /// Unix socket that gets the terminal's master
-    #[arg(long, value_name = "SOCKET")]
-    pub(crate) console_socket: Option<PathBuf>,
-    /// Working directory
-    #[arg(long)]
-    pub(crate) cwd: Option<PathBuf>,
-    /// NAME=value, again for each
-    #[arg(short, long)]
-    pub(crate) env: Vec<String>,
-    /// On a terminal
-    #[arg(short, long)]
-    pub(crate) tty: bool,
-    /// User and group: `UID` or `UID:GID`
-    #[arg(short, long)]
-    pub(crate) user: Option<String>,
-    /// Supplementary groups
-    #[arg(short = 'g', long)]
-    pub(crate) additional_gids: Vec<u32>,
-    /// File with an OCI process; replaces the command
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) process: Option<PathBuf>,
-    /// Do not wait for its end
-    #[arg(short, long)]
-    pub(crate) detach: bool,
-    /// Where to write its pid
-    #[arg(long, value_name = "FILE")]
-    pub(crate) pid_file: Option<PathBuf>,
-    /// A capability more, again for each
-    #[arg(short, long)]
-    pub(crate) cap: Vec<String>,
-    /// No privileges through setuid programs
-    #[arg(long)]
-    pub(crate) no_new_privs: bool,
-    /// Container
-    pub(crate) id: String,
-    /// Command and arguments
+#[command(override_usage = "rcnt-oci ps [OPTIONS] <container-id> [ps options]")]
+pub(crate) struct PsArgs {
+    /// How
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+    /// Container, then options of ps(1): -ef, aux, -o COLUMNS
+    #[arg(value_name = "container-id", required = true)]
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) command: Vec<String>,
-}
-
-/// A signal by number or by name, with or without SIG.
-pub(crate) fn signal_number(text: &str) -> Option<i32> {
-    const NAMES: [(&str, i32); 31] = [
-        ("HUP", libc::SIGHUP),
-        ("INT", libc::SIGINT),
-        ("QUIT", libc::SIGQUIT),
-        ("ILL", libc::SIGILL),
-        ("TRAP", libc::SIGTRAP),
-        ("ABRT", libc::SIGABRT),
-        ("BUS", libc::SIGBUS),
-        ("FPE", libc::SIGFPE),
-        ("KILL", libc::SIGKILL),
-        ("USR1", libc::SIGUSR1),
-        ("SEGV", libc::SIGSEGV),
-        ("USR2", libc::SIGUSR2),
-        ("PIPE", libc::SIGPIPE),
-        ("ALRM", libc::SIGALRM),
-        ("TERM", libc::SIGTERM),
-        ("STKFLT", 16),
-        ("CHLD", libc::SIGCHLD),
-        ("CONT", libc::SIGCONT),
-        ("STOP", libc::SIGSTOP),
-        ("TSTP", libc::SIGTSTP),
-        ("TTIN", libc::SIGTTIN),
-        ("TTOU", libc::SIGTTOU),
-        ("URG", libc::SIGURG),
-        ("XCPU", libc::SIGXCPU),
-        ("XFSZ", libc::SIGXFSZ),
-        ("VTALRM", libc::SIGVTALRM),
-        ("PROF", libc::SIGPROF),
-        ("WINCH", libc::SIGWINCH),
-        ("IO", libc::SIGIO),
-        ("PWR", libc::SIGPWR),
-        ("SYS", libc::SIGSYS),
-    ];
-    if let Ok(number) = text.parse() {
-        return (1..=64).contains(&number).then_some(number);
-    }
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+    pub(crate) rest: Vec<String>,
 }
 
 #[cfg(test)]
@@ -239,13 +197,21 @@ mod tests {
     }
 
     #[test]
-    fn signals_have_names_and_numbers() {
-        assert_eq!(signal_number("SIGTERM"), Some(15));
-        assert_eq!(signal_number("kill"), Some(9));
-        assert_eq!(signal_number("37"), Some(37));
-        assert_eq!(
-            (signal_number("0"), signal_number("65"), signal_number("NO")),
-            (None, None, None)
-        );
+    fn options_stand_before_and_after_the_container_id() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap();
+        let cli = parse("rcnt-oci --root /r delete c1 --force");
+        assert!(matches!(cli.command, Some(Command::Delete(DeleteArgs { force: true, .. }))));
+    }
+
+    #[test]
+    fn what_follows_the_container_of_exec_is_its_command() {
+        let parse = |line: &str| match Cli::try_parse_from(line.split(' ')).unwrap().command {
+            Some(Command::Exec(args)) => args,
+            other => panic!("{other:?}"),
+        };
+        let args = parse("rcnt-oci exec -t -e A=b c1 sh -c -t -- --tty -e x");
+        assert_eq!(args.rest, ["c1", "sh", "-c", "-t", "--", "--tty", "-e", "x"]);
+        assert_eq!(args.env, ["A=b"]);
+        assert_eq!(parse("rcnt-oci exec c1 -e A=b").rest, ["c1", "-e", "A=b"]);
     }
 }

@@ -1,40 +1,37 @@
-//! A command in the foreground: its exit code, signals passed on, and, when it
-//! has a terminal, bytes carried between that and ours.
+//! A command in the foreground: its exit code, signals passed on, orphans
+//! reaped, and, when it has a terminal, bytes carried between that and ours.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 use rcnt_base::sys::child::kill;
 use rcnt_base::sys::signals::{SignalFd, set_blocked};
 use rcnt_runtime::spawn::WindowSize;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
-    SocketFlags, SocketType, connect, sendmsg, socket_with,
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions, WaitStatus, wait, waitpid};
+use rustix::termios::{
+    OptionalActions, OutputModes, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
-use rustix::process::{Pid, WaitOptions, waitpid};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
-/// Hands a pty's master to whoever listens on `socket` (runc's `--console-socket`).
-pub(crate) fn send(socket: &Path, master: BorrowedFd<'_>) -> io::Result<()> {
-    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    connect(&stream, &SocketAddrUnix::new(socket)?)?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let fds = [master];
-    if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
-        return Err(io::ErrorKind::InvalidInput.into());
+/// Our own terminal, on whichever stream it is, or the controlling one.
+fn own_terminal() -> Option<OwnedFd> {
+    use rustix::stdio::{stderr, stdin, stdout};
+    let streams = [stderr(), stdout(), stdin()];
+    let of_stream = streams.into_iter().find(|fd| rustix::termios::isatty(fd));
+    match of_stream {
+        Some(fd) => rustix::io::fcntl_dupfd_cloexec(fd, 3).ok(),
+        None => {
+            let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+            rustix::fs::open("/dev/tty", flags, Mode::empty()).ok()
+        }
     }
-    let name = io::IoSlice::new(b"/dev/ptmx");
-    sendmsg(&stream, &[name], &mut control, SendFlags::NOSIGNAL)?;
-    Ok(())
 }
 
-/// The size of our own terminal, if stdin is one.
+/// The size of our own terminal, if we have one.
 pub(crate) fn own_size() -> Option<WindowSize> {
-    let size = tcgetwinsize(rustix::stdio::stdin()).ok()?;
+    let size = tcgetwinsize(own_terminal()?).ok()?;
     Some(WindowSize { rows: size.ws_row, columns: size.ws_col })
 }
 
@@ -47,25 +44,71 @@ pub(crate) fn hold_signals() -> io::Result<SignalFd> {
 }
 
 /// Our terminal in raw mode while this lives.
-struct Raw(Option<Termios>);
+struct Raw(Option<(OwnedFd, Termios)>);
 
 impl Raw {
     fn new() -> Self {
-        let stdin = rustix::stdio::stdin();
-        let saved = tcgetattr(stdin).ok();
-        if let Some(mut termios) = saved.clone() {
+        let found = own_terminal().and_then(|fd| tcgetattr(&fd).ok().map(|saved| (fd, saved)));
+        if let Some((fd, saved)) = &found {
+            let mut termios = saved.clone();
             termios.make_raw();
-            let _ = tcsetattr(stdin, OptionalActions::Now, &termios);
+            // The inner terminal leaves line ends as they are: see `Terminal::new`.
+            termios.output_modes |= OutputModes::OPOST;
+            let _ = tcsetattr(fd, OptionalActions::Now, &termios);
         }
-        Self(saved)
+        Self(found)
+    }
+
+    /// Gives the inner terminal our size.
+    fn resize(&self, master: &OwnedFd) {
+        // A master whose other end is closed has no size any more.
+        if let Some((fd, _)) = &self.0
+            && let Ok(size) = tcgetwinsize(fd)
+        {
+            let _ = tcsetwinsize(master, size);
+        }
     }
 }
 
 impl Drop for Raw {
     fn drop(&mut self) {
-        if let Some(saved) = &self.0 {
-            let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, saved);
+        if let Some((fd, saved)) = &self.0 {
+            let _ = tcsetattr(fd, OptionalActions::Drain, saved);
         }
+    }
+}
+
+/// The command's terminal, and ours around it.
+struct Terminal {
+    master: Option<OwnedFd>,
+    stdin_open: bool,
+    raw: Raw,
+}
+
+impl Terminal {
+    /// Line ends are translated once, by our own terminal: what a pipe or file
+    /// gets has plain ones.
+    fn new(master: OwnedFd) -> Self {
+        if let Ok(mut termios) = tcgetattr(&master) {
+            termios.output_modes.remove(OutputModes::ONLCR);
+            let _ = tcsetattr(&master, OptionalActions::Now, &termios);
+        }
+        let raw = Raw::new();
+        raw.resize(&master);
+        Self { master: Some(master), stdin_open: true, raw }
+    }
+
+    /// Carries what there is, after a poll(2) that said which ends have something.
+    fn carry(&mut self, from_command: bool, from_us: bool) -> io::Result<()> {
+        let Some(master) = &self.master else { return Ok(()) };
+        let stdin = rustix::stdio::stdin();
+        if from_us && !carry(stdin, master.as_fd())? {
+            self.stdin_open = false;
+        }
+        if from_command && !carry(master.as_fd(), rustix::stdio::stdout())? {
+            self.master = None;
+        }
+        Ok(())
     }
 }
 
@@ -76,40 +119,40 @@ pub(crate) fn attend(
     signals: &SignalFd,
     master: Option<OwnedFd>,
 ) -> io::Result<u8> {
-    let _raw = master.is_some().then(Raw::new);
-    let mut stdin_open = master.is_some();
-    let mut master = master;
+    let mut terminal = master.map(Terminal::new);
+    let mut code = None;
     loop {
-        let mut fds = vec![PollFd::new(&pidfd, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(signals, PollFlags::IN)];
+        // A process that has ended would end every further poll at once.
+        let timeout = code.map(|_| rustix::time::Timespec::default());
+        if code.is_none() {
+            fds.push(PollFd::new(&pidfd, PollFlags::IN));
+        }
         let stdin = rustix::stdio::stdin();
-        if let Some(fd) = &master {
-            fds.push(PollFd::new(fd, PollFlags::IN));
-            if stdin_open {
+        let at = fds.len();
+        if let Some(Terminal { master: Some(master), stdin_open, .. }) = &terminal {
+            fds.push(PollFd::new(master, PollFlags::IN));
+            if *stdin_open && code.is_none() {
                 fds.push(PollFd::new(&stdin, PollFlags::IN));
             }
         }
-        match poll(&mut fds, None) {
-            Err(rustix::io::Errno::INTR) => continue,
+        match poll(&mut fds, timeout.as_ref()) {
+            Err(Errno::INTR) => continue,
             other => other?,
         };
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
         let is_ready = |at: usize| ready.get(at).copied().unwrap_or(false);
-        if is_ready(1) {
-            pass_on(pid, signals, master.as_ref())?;
+        if is_ready(0) {
+            pass_on(pid, signals, terminal.as_ref())?;
         }
-        if let Some(fd) = &master {
-            let ended = is_ready(2) && !carry(fd.as_fd(), rustix::stdio::stdout())?;
-            if is_ready(3) && !carry(stdin, fd.as_fd())? {
-                stdin_open = false;
-            }
-            if ended {
-                master = None;
-            }
+        if let Some(terminal) = &mut terminal {
+            terminal.carry(is_ready(at), is_ready(at + 1))?;
         }
         // Its last output first.
-        if is_ready(0) && !(master.is_some() && is_ready(2)) {
-            return exit_code(pid);
+        if let (Some(code), false) = (code, is_ready(at)) {
+            return Ok(code);
         }
+        code = code.or(reap(pid)?);
     }
 }
 
@@ -117,26 +160,28 @@ pub(crate) fn attend(
 fn carry(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<bool> {
     let mut buffer = [0u8; 8192];
     let got = match rustix::io::read(from, &mut buffer[..]) {
-        Ok(0) | Err(rustix::io::Errno::IO) => return Ok(false),
-        Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => return Ok(true),
+        Ok(0) | Err(Errno::IO) => return Ok(false),
+        Err(Errno::INTR | Errno::AGAIN) => return Ok(true),
         other => other?,
     };
     let mut rest = buffer.get(..got).unwrap_or_default();
     while !rest.is_empty() {
-        let done = rustix::io::retry_on_intr(|| rustix::io::write(to, rest))?;
-        rest = rest.get(done..).unwrap_or_default();
+        match rustix::io::retry_on_intr(|| rustix::io::write(to, rest)) {
+            Ok(done) => rest = rest.get(done..).unwrap_or_default(),
+            // Nobody reads any more; the command goes on all the same.
+            Err(Errno::PIPE | Errno::IO) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(true)
 }
 
-fn pass_on(pid: Pid, signals: &SignalFd, master: Option<&OwnedFd>) -> io::Result<()> {
+fn pass_on(pid: Pid, signals: &SignalFd, terminal: Option<&Terminal>) -> io::Result<()> {
     while let Some(received) = signals.read()? {
-        match (received.signal, master) {
+        match (received.signal, terminal) {
             (libc::SIGCHLD, _) => {}
-            (libc::SIGWINCH, Some(master)) => {
-                if let Ok(size) = tcgetwinsize(rustix::stdio::stdin()) {
-                    tcsetwinsize(master, size)?;
-                }
+            (libc::SIGWINCH, Some(Terminal { master: Some(master), raw, .. })) => {
+                raw.resize(master);
             }
             // Gone already: its end is noticed next.
             (signal, _) => drop(kill(pid, signal)),
@@ -145,10 +190,27 @@ fn pass_on(pid: Pid, signals: &SignalFd, master: Option<&OwnedFd>) -> io::Result
     Ok(())
 }
 
-/// Reaps `pid`.
+/// Reaps every child that has ended, the command's orphans among them; the exit
+/// code of `pid` if it was one.
+fn reap(pid: Pid) -> io::Result<Option<u8>> {
+    let mut code = None;
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some((ended, status))) if ended == pid => code = Some(code_of(status)),
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) | Err(Errno::CHILD) => return Ok(code),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Waits for `pid` alone.
 pub(crate) fn exit_code(pid: Pid) -> io::Result<u8> {
     let waited = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()))?;
-    let Some((_, status)) = waited else { return Ok(255) };
+    Ok(waited.map_or(255, |(_, status)| code_of(status)))
+}
+
+fn code_of(status: WaitStatus) -> u8 {
     let code = status.exit_status().or(status.terminating_signal().map(|n| 128 + n));
-    Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255)
 }

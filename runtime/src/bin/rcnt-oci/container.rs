@@ -1,23 +1,39 @@
 //! `create`: everything up to the container's command, which waits for `start`.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rcnt_runtime::cgroup;
 use rcnt_runtime::criu::stream_names;
 use rcnt_runtime::hooks;
+use rcnt_runtime::oci::config::ConsoleSize;
 use rcnt_runtime::oci::{self, outside_hooks};
 use rcnt_runtime::plan::{ContainerPlan, NamespaceKind};
 use rcnt_runtime::shared_mounts;
 use rcnt_runtime::spawn::{ChildIo, Init, WindowSize, spawn_gated};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
+use rustix::process::{Pid, Signal, pidfd_send_signal};
 
 use crate::args::CreateArgs;
-use crate::state::{Directory, Saved, Status, start_time};
+use crate::handover::{Handover, Wishes};
+use crate::state::{Directory, Lock, Saved, Status, start_time};
 use crate::{Error, console};
 
-/// Makes the container; its command waits for `start`.
-pub(crate) fn create(root: &Path, args: &CreateArgs) -> Result<Created, Error> {
+/// A container whose command has not started.
+pub(crate) struct Created {
+    pub(crate) directory: Directory,
+    /// Nobody else starts or deletes it meanwhile.
+    pub(crate) lock: Lock,
+    pub(crate) saved: Saved,
+    pub(crate) init: Init,
+    /// Its terminal's master, unless it went to a socket.
+    pub(crate) terminal: Option<OwnedFd>,
+}
+
+/// Makes the container; its command waits for `start`. `detach`: we will be gone
+/// while it runs.
+pub(crate) fn create(root: &Path, args: &CreateArgs, detach: bool) -> Result<Created, Error> {
+    let directory = Directory::of(root, &args.id)?;
     let bundle = match &args.bundle {
         Some(path) => path.clone(),
         None => std::env::current_dir().map_err(Error::io("find the working directory"))?,
@@ -25,8 +41,14 @@ pub(crate) fn create(root: &Path, args: &CreateArgs) -> Result<Created, Error> {
     let bundle = bundle.canonicalize().map_err(Error::io("find the bundle"))?;
     let config = oci::read(&bundle)?;
     let plan = oci::plan(&args.id, &bundle, &config)?;
-    let directory = Directory::of(root, &args.id)?;
-    directory.claim()?;
+    let wishes = Wishes {
+        console_socket: args.console_socket.as_deref(),
+        pidfd_socket: args.pidfd_socket.as_deref(),
+        pid_file: args.pid_file.as_deref(),
+        detach,
+    };
+    let handover = Handover::prepare(&wishes, plan.process.terminal)?;
+    let lock = directory.claim()?;
     let saved = Saved {
         id: args.id.clone(),
         bundle,
@@ -34,34 +56,45 @@ pub(crate) fn create(root: &Path, args: &CreateArgs) -> Result<Created, Error> {
         start_time: 0,
         created: now(),
         cgroup: plan.cgroup.path.clone(),
-        paused: false,
         descriptors: stream_names(),
         config,
     };
-    create_claimed(args, &plan, &directory, saved).inspect_err(|_| {
-        // The first error is the one worth telling.
-        let _ = cgroup::layout().map(|layout| cgroup::remove(&layout, &plan.cgroup.path));
-        if !plan.namespaces.separate(NamespaceKind::Mount) {
-            let _ = shared_mounts::release(&plan.rootfs.mountpoint);
+    let made = create_claimed(&handover, &plan, &directory, saved);
+    match made {
+        Ok((saved, init, terminal)) => Ok(Created { directory, lock, saved, init, terminal }),
+        Err(error) => {
+            abandon(&directory, &lock, &plan);
+            Err(error)
         }
-        let _ = directory.remove();
-    })
+    }
 }
 
-/// A container whose command has not started.
-pub(crate) struct Created {
-    pub(crate) directory: Directory,
-    pub(crate) saved: Saved,
-    pub(crate) init: Init,
-    pub(crate) terminal: Option<OwnedFd>,
+/// Removes what a failed creation has made. The error that brought us here is
+/// the one worth telling.
+fn abandon(directory: &Directory, lock: &Lock, plan: &ContainerPlan) {
+    // Deleted by force meanwhile: the id and the cgroup may be somebody else's now.
+    if lock.is_void() {
+        return;
+    }
+    if let Ok(layout) = cgroup::layout() {
+        let _ = cgroup::kill_all(&layout, &plan.cgroup.path);
+        let _ = cgroup::remove(&layout, &plan.cgroup.path);
+        let _ = cgroup::remove_empty_parents(&layout, &plan.cgroup.path);
+    }
+    if !plan.namespaces.separate(NamespaceKind::Mount) {
+        let _ = shared_mounts::release(&plan.rootfs.mountpoint);
+    }
+    let _ = directory.remove();
 }
 
 fn create_claimed(
-    args: &CreateArgs,
+    handover: &Handover,
     plan: &ContainerPlan,
     directory: &Directory,
     mut saved: Saved,
-) -> Result<Created, Error> {
+) -> Result<(Saved, Init, Option<OwnedFd>), Error> {
+    // Before there is anything to be found by it.
+    directory.save(&saved)?;
     let fifo = directory.fifo();
     mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o622), 0)
         .and_then(|()| rustix::fs::chmod(&fifo, Mode::from_raw_mode(0o622)))
@@ -72,23 +105,19 @@ fn create_claimed(
     let mut init = spawn_gated(plan, io, &mut || Ok(()), gate)?;
     saved.pid = init.pid().as_raw_nonzero().get();
     saved.start_time = start_time(saved.pid).unwrap_or(0);
-    let started = prepare(&mut init, &saved).inspect_err(|_| reap_failed(&init))?;
-    directory.save(&saved)?;
-    if let Some(path) = &args.pid_file {
-        rcnt_base::files::write_atomic_mode(
-            path,
-            saved.pid.to_string().as_bytes(),
-            0o644,
-            rcnt_base::files::Durability::Volatile,
-        )
-        .map_err(Error::io("write the pid file"))?;
+    let finished = prepare(&mut init, &saved).and_then(|terminal| {
+        let kept = handover.deliver(init.pid(), init.pidfd(), terminal)?;
+        // From here on it is created.
+        directory.save(&saved)?;
+        Ok(kept)
+    });
+    match finished {
+        Ok(kept) => Ok((saved, init, kept)),
+        Err(error) => {
+            reap_failed(init.pid(), init.pidfd());
+            Err(error)
+        }
     }
-    let mut terminal = started;
-    if let (Some(master), Some(socket)) = (&terminal, &args.console_socket) {
-        console::send(socket, master.as_fd()).map_err(Error::io("send the terminal"))?;
-        terminal = None;
-    }
-    Ok(Created { directory: directory.clone(), saved, init, terminal })
 }
 
 /// Hooks while the container waits, then "go", then all up to exec.
@@ -106,10 +135,10 @@ fn prepare(init: &mut Init, saved: &Saved) -> Result<Option<OwnedFd>, Error> {
     Ok(init.wait_ready()?.terminal)
 }
 
-/// Ends a first process that nobody will start.
-pub(crate) fn reap_failed(init: &Init) {
-    let _ = rustix::process::pidfd_send_signal(init.pidfd(), rustix::process::Signal::KILL);
-    let _ = console::exit_code(init.pid());
+/// Ends a child that nobody will wait for.
+pub(crate) fn reap_failed(pid: Pid, pidfd: BorrowedFd<'_>) {
+    let _ = pidfd_send_signal(pidfd.as_fd(), Signal::KILL);
+    let _ = console::exit_code(pid);
 }
 
 /// Our own streams, or a terminal of the size the configuration says or ours has.
@@ -118,10 +147,13 @@ fn io_of(plan: &ContainerPlan, saved: &Saved) -> Result<ChildIo, Error> {
         return own_streams();
     }
     let configured = saved.config.process().as_ref().and_then(|p| p.console_size);
+    Ok(ChildIo::Terminal { size: configured.map(window_size).or_else(console::own_size) })
+}
+
+/// The configuration's `consoleSize`.
+pub(crate) fn window_size(size: ConsoleSize) -> WindowSize {
     let small = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
-    let configured =
-        configured.map(|size| WindowSize { rows: small(size.height), columns: small(size.width) });
-    Ok(ChildIo::Terminal { size: configured.or_else(console::own_size) })
+    WindowSize { rows: small(size.height), columns: small(size.width) }
 }
 
 /// Descriptors 0, 1 and 2, as duplicates.

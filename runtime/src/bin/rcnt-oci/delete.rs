@@ -6,27 +6,60 @@ use oci_spec::runtime::LinuxNamespaceType;
 use rcnt_runtime::oci::outside_hooks;
 use rcnt_runtime::{cgroup, hooks, shared_mounts};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::Error;
-use crate::state::{Directory, Saved, Status};
+use crate::args::DeleteArgs;
+use crate::state::{Directory, Saved, StateError, Status, is_alive};
 
 /// Removes what is left of a stopped container; with `force` ends it first.
-pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<(), Error> {
-    let directory = Directory::of(root, id)?;
+pub(crate) fn delete(root: &Path, args: &DeleteArgs) -> Result<(), Error> {
+    let directory = Directory::of(root, &args.id)?;
+    match delete_one(&directory, args) {
+        // Removed by somebody else before or meanwhile.
+        Err(Error::State(StateError::Missing(_))) if args.force => Ok(()),
+        done => done,
+    }
+}
+
+fn delete_one(directory: &Directory, args: &DeleteArgs) -> Result<(), Error> {
     let saved = match directory.load() {
-        Err(_) if force && directory.exists() => return Ok(directory.remove()?),
-        Err(_) if force => return Ok(()),
+        // Its maker was killed before it had made anything else.
+        Err(StateError::Missing(id)) if directory.exists() => {
+            directory.remove()?;
+            return Err(StateError::Missing(id).into());
+        }
+        Err(StateError::Io { .. }) if args.force => return Ok(directory.remove()?),
         other => other?,
     };
-    let status = directory.status(&saved);
-    // One that was never started has nothing to lose.
-    if !matches!(status, Status::Stopped | Status::Created) && !force {
-        return Err(Error::Refused(format!(
-            "cannot delete container {id} that is not stopped: {}",
-            status.word()
-        )));
+    if args.force {
+        // Before the lock: its holder may be waiting for this container.
+        cgroup::kill_all(&cgroup::layout()?, &saved.cgroup)?;
+    } else {
+        refuse_living(directory, &saved)?;
     }
-    erase(&directory, &saved)
+    let _lock = match directory.lock_to_change() {
+        Err(StateError::Busy(_)) if args.force => None,
+        lock => Some(lock?),
+    };
+    // It may have been changed while we waited.
+    let saved = directory.load()?;
+    if !args.force {
+        refuse_living(directory, &saved)?;
+    }
+    erase(directory, &saved)
+}
+
+/// One that was never started has nothing to lose.
+fn refuse_living(directory: &Directory, saved: &Saved) -> Result<(), Error> {
+    match directory.status(saved) {
+        Status::Stopped | Status::Created => Ok(()),
+        status => Err(Error::Refused(format!(
+            "cannot delete container {} that is not stopped: {}",
+            saved.id,
+            status.word()
+        ))),
+    }
 }
 
 /// Ends every process of it, removes its cgroup and its state, runs the poststop hooks.
@@ -46,7 +79,7 @@ pub(crate) fn erase(directory: &Directory, saved: &Saved) -> Result<(), Error> {
 }
 
 /// Takes away what a container without a mount namespace mounted in ours.
-pub(crate) fn unmount_shared(saved: &Saved) -> Result<(), Error> {
+fn unmount_shared(saved: &Saved) -> Result<(), Error> {
     let linux = saved.config.linux().as_ref();
     let mut namespaces = linux.and_then(|linux| linux.namespaces().as_ref()).into_iter().flatten();
     if namespaces.any(|namespace| namespace.typ() == LinuxNamespaceType::Mount) {
@@ -59,10 +92,9 @@ pub(crate) fn unmount_shared(saved: &Saved) -> Result<(), Error> {
 
 /// A killed process takes a moment to be gone; its parent may reap it later.
 fn wait_gone(saved: &Saved) {
-    let Ok(pid) = saved.pid() else { return };
-    let flags = rustix::process::PidfdFlags::empty();
-    let Ok(pidfd) = rustix::process::pidfd_open(pid, flags) else { return };
-    if crate::state::is_alive(saved.pid, saved.start_time) {
+    let Some(pid) = Pid::from_raw(saved.pid) else { return };
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    if is_alive(saved.pid, saved.start_time) {
         let ten_seconds = rustix::time::Timespec { tv_sec: 10, tv_nsec: 0 };
         let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&ten_seconds));
     }

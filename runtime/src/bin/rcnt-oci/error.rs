@@ -1,6 +1,7 @@
 //! Why a command failed.
 
 use std::io;
+use std::path::PathBuf;
 
 use rcnt_base::report::StartError;
 use rcnt_runtime::cgroup::{CgroupError, LayoutError};
@@ -36,6 +37,19 @@ pub(crate) enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("cannot {doing} {}", path.display())]
+    File {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot connect to socket {}", path.display())]
+    Socket {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("{0}")]
     Refused(String),
 }
@@ -55,5 +69,10 @@ impl Error {
     /// [`Error::io`] for a bare errno.
     pub(crate) fn errno(doing: &'static str) -> impl FnOnce(rustix::io::Errno) -> Self {
         move |errno| Error::Io { doing, source: errno.into() }
+    }
+
+    /// For what could not be written as JSON.
+    pub(crate) fn json(error: serde_json::Error) -> Self {
+        Error::Io { doing: "write JSON", source: error.into() }
     }
 }

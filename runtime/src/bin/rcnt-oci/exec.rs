@@ -4,100 +4,161 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use rcnt_runtime::capabilities;
-use rcnt_runtime::exec::{ExecTarget, exec as enter};
-use rcnt_runtime::plan::{ProcessPlan, UserPlan};
+use rcnt_runtime::exec::{ExecTarget, Running, exec as enter};
+use rcnt_runtime::oci::config::Capabilities;
+use rcnt_runtime::oci::{Process, parse, process_plan};
+use rcnt_runtime::plan::ProcessPlan;
 use rcnt_runtime::spawn::ChildIo;
 
 use crate::args::ExecArgs;
+use crate::container::{own_streams, reap_failed, window_size};
+use crate::handover::{Handover, Wishes};
 use crate::state::{Directory, Saved, Status};
-use crate::{Error, console, container};
-use rcnt_runtime::oci::{Process, parse, process_plan};
+use crate::{Error, console, usage};
 
 /// Runs it; its exit code, 0 at once when detached.
 pub(crate) fn exec(root: &Path, args: &ExecArgs) -> Result<u8, Error> {
-    let directory = Directory::of(root, &args.id)?;
+    let (id, command) = args.rest.split_first().unwrap_or((const { &String::new() }, &[]));
+    if id.starts_with('-') {
+        return Err(Error::Refused(usage::undefined(id)));
+    }
+    let directory = Directory::of(root, id)?;
     let saved = directory.load()?;
-    let status = directory.status(&saved);
-    if !matches!(status, Status::Running | Status::Created) {
-        let text = format!("cannot exec in a container that is {}", status.word());
-        return Err(Error::Refused(text));
-    }
-    let process = plan(args, &saved)?;
-    let init = saved.first_process().map_err(Error::io("find the container's first process"))?;
-    let pid = saved.pid().map_err(Error::io("read the container's pid"))?;
-    let target = ExecTarget::of(pid, init, saved.cgroup.clone());
-    let signals = console::hold_signals().map_err(Error::io("block signals"))?;
-    let io = if process.terminal {
-        ChildIo::Terminal { size: console::own_size() }
-    } else {
-        container::own_streams()?
-    };
-    let running = enter(&target, &process, io)?;
-    if let Some(path) = &args.pid_file {
-        let pid = running.pid.as_raw_nonzero().to_string();
-        rcnt_base::files::write_atomic_mode(
-            path,
-            pid.as_bytes(),
-            0o644,
-            rcnt_base::files::Durability::Volatile,
-        )
-        .map_err(Error::io("write the pid file"))?;
-    }
-    let mut terminal = running.terminal;
-    if let (Some(master), Some(socket)) = (&terminal, &args.console_socket) {
-        console::send(socket, master.as_fd()).map_err(Error::io("send the terminal"))?;
-        terminal = None;
-    }
-    if args.detach {
-        return Ok(0);
-    }
-    console::attend(running.pid, running.pidfd.as_fd(), &signals, terminal)
-        .map_err(Error::io("wait for the command"))
-}
-
-/// The container's own process with the command line's changes.
-fn plan(args: &ExecArgs, saved: &Saved) -> Result<ProcessPlan, Error> {
+    refuse_status(directory.status(&saved), args.ignore_paused)?;
+    let process = process_of(args, command, &saved)?;
     let linux = saved.config.linux().clone().unwrap_or_default();
-    if let Some(path) = &args.process {
-        let text = std::fs::read(path).map_err(Error::io("read the process file"))?;
-        let process: Process = parse(path, &text)?;
-        return Ok(process_plan(&process, &linux)?);
+    let plan = process_plan(&process, &linux)?;
+    let wishes = Wishes {
+        console_socket: args.console_socket.as_deref(),
+        pidfd_socket: args.pidfd_socket.as_deref(),
+        pid_file: args.pid_file.as_deref(),
+        detach: args.detach,
+    };
+    let handover = Handover::prepare(&wishes, plan.terminal)?;
+    let signals = match args.detach {
+        true => None,
+        false => Some(console::hold_signals().map_err(Error::io("block signals"))?),
+    };
+    let Running { pid, pidfd, terminal } = start(&directory, &plan, &process)?;
+    let kept = handover
+        .deliver(pid, pidfd.as_fd(), terminal)
+        .inspect_err(|_| reap_failed(pid, pidfd.as_fd()))?;
+    match signals {
+        None => Ok(0),
+        Some(signals) => console::attend(pid, pidfd.as_fd(), &signals, kept)
+            .map_err(Error::io("wait for the command")),
     }
-    let process = saved.config.process().clone().unwrap_or_default();
-    let mut plan = process_plan(&process, &linux)?;
-    plan.args.clone_from(&args.command);
-    plan.env.extend(args.env.iter().cloned());
-    plan.terminal = args.tty;
-    plan.no_new_privileges |= args.no_new_privs;
-    if let Some(cwd) = &args.cwd {
-        plan.cwd.clone_from(cwd);
-    }
-    if let Some(user) = &args.user {
-        plan.user = parse_user(user, &args.additional_gids)
-            .ok_or_else(|| Error::Refused(format!("user {user:?} is not UID[:GID]")))?;
-    }
-    for name in &args.cap {
-        let bit = capabilities::parse(name)
-            .ok_or_else(|| Error::Refused(format!("unknown capability {name:?}")))?;
-        let sets = &mut plan.capabilities;
-        for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
-            *set |= bit;
-        }
-    }
-    Ok(plan)
 }
 
-/// Decimal numbers only: nothing here is ever looked up (CVE-2026-30892).
-fn parse_user(text: &str, groups: &[u32]) -> Option<UserPlan> {
+/// A paused container would keep us waiting for the new process.
+fn refuse_status(status: Status, ignore_paused: bool) -> Result<(), Error> {
+    Err(Error::Refused(match status {
+        Status::Running | Status::Created => return Ok(()),
+        Status::Paused if ignore_paused => return Ok(()),
+        Status::Paused => {
+            "cannot exec in a paused container (use --ignore-paused to override)".into()
+        }
+        status => format!("cannot exec in a {} container", status.word()),
+    }))
+}
+
+/// While it starts, the container stays what it is.
+fn start(directory: &Directory, plan: &ProcessPlan, process: &Process) -> Result<Running, Error> {
+    let _lock = directory.lock_to_use()?;
+    let saved = directory.load()?;
+    let init = saved.first_process().map_err(Error::io("find the container's first process"))?;
+    let io = match plan.terminal {
+        true => {
+            let size = process.console_size.map(window_size);
+            ChildIo::Terminal { size: size.or_else(console::own_size) }
+        }
+        false => own_streams()?,
+    };
+    let pid = saved.pid().map_err(Error::io("read the container's pid"))?;
+    let target = ExecTarget::of(pid, init, saved.cgroup);
+    Ok(enter(&target, plan, io)?)
+}
+
+/// `--process`, or the container's own process with the command line's changes.
+fn process_of(args: &ExecArgs, command: &[String], saved: &Saved) -> Result<Process, Error> {
+    if let Some(path) = &args.process {
+        let text = std::fs::read(path).map_err(|source| Error::File {
+            doing: "read",
+            path: path.clone(),
+            source,
+        })?;
+        return Ok(parse(path, &text)?);
+    }
+    if command.is_empty() {
+        return Err(Error::Refused("exec args cannot be empty".into()));
+    }
+    let mut process = saved.config.process().clone().unwrap_or_default();
+    process.args = command.to_vec();
+    process.terminal = args.tty;
+    process.env.extend(args.env.iter().cloned());
+    if let Some(privileges) = args.no_new_privs {
+        process.no_new_privileges = privileges;
+    }
+    if let Some(cwd) = &args.cwd {
+        process.cwd.clone_from(cwd);
+    }
+    if let Some(label) = &args.process_label {
+        process.selinux_label.clone_from(label);
+    }
+    if let Some(profile) = &args.apparmor {
+        process.apparmor_profile.clone_from(profile);
+    }
+    set_user(&mut process, args)?;
+    if !args.cap.is_empty() {
+        add_capabilities(process.capabilities.get_or_insert_default(), &args.cap)?;
+    }
+    Ok(process)
+}
+
+/// Numbers only: nothing here is ever looked up (CVE-2026-30892).
+fn set_user(process: &mut Process, args: &ExecArgs) -> Result<(), Error> {
+    let user = &mut process.user;
+    if let Some(text) = &args.user {
+        let (uid, gid) = parse_user(text)
+            .ok_or_else(|| Error::Refused(format!("user {text:?} is not UID[:GID]")))?;
+        user.uid = uid;
+        user.gid = gid.unwrap_or(user.gid);
+    }
+    for gid in &args.additional_gids {
+        let known = u32::try_from(*gid).ok().filter(|gid| *gid <= i32::MAX.unsigned_abs());
+        user.additional_gids.push(known.ok_or_else(|| {
+            Error::Refused(format!("additional-gids must be a positive number {gid}"))
+        })?);
+    }
+    Ok(())
+}
+
+/// Decimal, up to the largest id there is.
+fn parse_user(text: &str) -> Option<(u32, Option<u32>)> {
     let number = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         digits.then(|| text.parse::<u32>().ok()).flatten().filter(|n| *n <= i32::MAX.unsigned_abs())
     };
-    let (uid, gid) = match text.split_once(':') {
-        Some((uid, gid)) => (number(uid)?, number(gid)?),
-        None => (number(text)?, 0),
-    };
-    Some(UserPlan::Ids { uid, gid, groups: groups.to_vec() })
+    match text.split_once(':') {
+        Some((uid, gid)) => Some((number(uid)?, Some(number(gid)?))),
+        None => Some((number(text)?, None)),
+    }
+}
+
+/// Ambient ones need inheritable ones, which only a configuration gives.
+fn add_capabilities(sets: &mut Capabilities, names: &[String]) -> Result<(), Error> {
+    for name in names {
+        if capabilities::parse(name).is_none() {
+            return Err(Error::Refused(format!("unknown capability {name:?}")));
+        }
+        for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+            set.push(name.clone());
+        }
+        if sets.inheritable.is_some() {
+            sets.ambient.push(name.clone());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -106,11 +167,23 @@ mod tests {
 
     #[test]
     fn users_are_numbers_in_range() {
-        let ids = |uid, gid| Some(UserPlan::Ids { uid, gid, groups: vec![] });
-        assert_eq!(parse_user("33", &[]), ids(33, 0));
-        assert_eq!(parse_user("33:44", &[]), ids(33, 44));
+        assert_eq!(parse_user("33"), Some((33, None)));
+        assert_eq!(parse_user("33:44"), Some((33, Some(44))));
         for bad in ["", "a", "-1", "+1", "1:", ":1", "1:2:3", "2147483648", "4294967296"] {
-            assert_eq!(parse_user(bad, &[]), None, "{bad}");
+            assert_eq!(parse_user(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn capabilities_are_added_to_what_there_is() {
+        let mut sets = Capabilities { bounding: vec!["CAP_KILL".into()], ..Default::default() };
+        add_capabilities(&mut sets, &["CAP_SYS_PTRACE".into()]).unwrap();
+        assert_eq!(sets.bounding, ["CAP_KILL", "CAP_SYS_PTRACE"]);
+        assert_eq!(sets.permitted, ["CAP_SYS_PTRACE"]);
+        assert!(sets.inheritable.is_none() && sets.ambient.is_empty());
+        sets.inheritable = Some(Vec::new());
+        add_capabilities(&mut sets, &["CAP_CHOWN".into()]).unwrap();
+        assert_eq!(sets.ambient, ["CAP_CHOWN"]);
+        assert!(add_capabilities(&mut sets, &["CAP_NO".into()]).is_err());
     }
 }

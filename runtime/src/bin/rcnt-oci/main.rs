@@ -2,12 +2,13 @@
 //! [`rcnt_runtime::plan::ContainerPlan`]; everything after that is the library
 //! that `rcnt` uses too. No images, no network configuration.
 //!
-//! - `args`      the command line
+//! - `args`      the command line; `usage` what is wrong with one
 //! - `container` create
 //! - `start` `run` `kill` `delete` `pause` `exec` `list` `ps` `spec`  a command each
-//! - `checkpoint` `restore` `criu_args`  by CRIU
+//! - `checkpoint` `restore`  by CRIU; `criu_args` what they have in common
 //! - `state`     what is kept between calls
-//! - `console`   foreground commands and terminals
+//! - `console`   foreground commands; `handover` what a caller gets of a process
+//! - `log`       errors, warnings and steps
 #![forbid(unsafe_code)]
 
 mod args;
@@ -18,8 +19,10 @@ mod criu_args;
 mod delete;
 mod error;
 mod exec;
+mod handover;
 mod kill;
 mod list;
+mod log;
 mod pause;
 mod ps;
 mod restore;
@@ -27,99 +30,121 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod usage;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use rcnt_base::report::chain;
 use rcnt_runtime::oci;
 
-use args::{Cli, Command, LogFormat};
+use args::{Cli, Command, DEFAULT_ROOT};
 pub(crate) use error::Error;
 
-fn main() -> ExitCode {
-    let cli = Cli::parse();
-    rcnt_base::trace::init(if cli.debug { log::LevelFilter::Debug } else { log::LevelFilter::Off });
-    match dispatch(&cli) {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            let text = chain(&error);
-            write_log(&cli, &text);
-            let _ = writeln!(io::stderr(), "rcnt-oci: {text}");
-            ExitCode::from(exit_code(&error))
-        }
-    }
-}
+/// What runc ends with when `exec` could not start anything: a code that the
+/// command itself hardly gives.
+const EXEC_FAILED: u8 = 255;
 
-/// runc's callers know 1; the finer codes are those of docker's command line,
-/// which only `exec` and `run` have any use for.
-fn exit_code(error: &Error) -> u8 {
-    match error {
-        Error::Start(error) => error.kind.code().max(1),
-        _ => 1,
+fn main() -> ExitCode {
+    let command = usage::command_of(std::env::args_os().skip(1));
+    let failed = |text: &str| {
+        log::error(text);
+        let exec = command.as_deref() == Some("exec");
+        ExitCode::from(if exec { EXEC_FAILED } else { 1 })
+    };
+    if let Err(error) = seal(command.as_deref()) {
+        return failed(&chain(&error));
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => match usage::explain(&error, command.as_deref()) {
+            Some(text) => return failed(&text),
+            None => {
+                return print(&error.render().to_string())
+                    .map_or(ExitCode::FAILURE, ExitCode::from);
+            }
+        },
+    };
+    match log::begin(&cli).map_err(Error::io("open the log")).and_then(|()| dispatch(&cli)) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => failed(&chain(&error)),
     }
 }
 
 /// What did not stop a command but should be known.
 pub(crate) fn warn(error: &dyn std::error::Error) {
-    let _ = writeln!(io::stderr(), "rcnt-oci: warning: {error}");
-}
-
-/// containerd and podman read the reason of a failure from here.
-fn write_log(cli: &Cli, text: &str) {
-    let Some(path) = &cli.log else { return };
-    let line = match cli.log_format {
-        LogFormat::Text => format!("level=error msg={text:?}\n"),
-        LogFormat::Json => format!("{}\n", serde_json::json!({"level": "error", "msg": text})),
-    };
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    // The error itself goes to stderr in any case.
-    let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
+    ::log::warn!("{error}");
 }
 
 fn dispatch(cli: &Cli) -> Result<u8, Error> {
+    if cli.version {
+        return print(&version());
+    }
     let Some(command) = &cli.command else {
-        let version = env!("CARGO_PKG_VERSION");
-        return print(&format!("rcnt-oci version {version}\nspec: {}\n", oci::spec::OCI_VERSION));
+        return print(&Cli::command().render_help().to_string());
     };
-    let root = absolute(&cli.root)?;
+    refuse_rootless(&cli.rootless)?;
+    let root = &root_of(cli.root.as_deref())?;
     match command {
-        Command::Create(args) => {
-            seal()?;
-            container::create(&root, args)?;
-        }
-        Command::Run(args) => {
-            seal()?;
-            return run::run(&root, args);
-        }
-        Command::Exec(args) => {
-            seal()?;
-            return exec::exec(&root, args);
-        }
-        Command::Start { id } => start::start(&root, id)?,
-        Command::State { id } => return list::state(&root, id),
-        Command::Kill { all, id, signal } => {
-            let number = args::signal_number(signal)
-                .ok_or_else(|| Error::Refused(format!("unknown signal {signal:?}")))?;
-            kill::kill(&root, id, number, *all)?;
-        }
-        Command::Delete { force, id } => delete::delete(&root, id, *force)?,
-        Command::List { format, quiet } => return list::list(&root, *format, *quiet),
-        Command::Spec { bundle } => spec::write_spec(bundle.as_deref().unwrap_or(Path::new(".")))?,
-        Command::Ps { format, id } => return ps::ps(&root, id, *format),
-        Command::Checkpoint(args) => checkpoint::checkpoint(&root, args)?,
-        Command::Restore(args) => return restore::restore(&root, args),
-        Command::Pause { id } => pause::set_paused(&root, id, true)?,
-        Command::Resume { id } => pause::set_paused(&root, id, false)?,
+        Command::Create(args) => drop(container::create(root, args, true)?),
+        Command::Run(args) => return run::run(root, args),
+        Command::Exec(args) => return exec::exec(root, args),
+        Command::Start(target) => start::start(root, &target.id)?,
+        Command::State(target) => return list::state(root, &target.id),
+        Command::Kill(args) => kill::kill(root, args)?,
+        Command::Delete(args) => delete::delete(root, args)?,
+        Command::List(args) => return list::list(root, cli.root.is_some(), args),
+        Command::Spec(args) => spec::write_spec(args)?,
+        Command::Ps(args) => return ps::ps(root, args),
+        Command::Pause(target) => pause::set_paused(root, &target.id, true)?,
+        Command::Resume(target) => pause::set_paused(root, &target.id, false)?,
+        Command::Checkpoint(args) => checkpoint::checkpoint(root, args)?,
+        Command::Restore(args) => return restore::restore(root, args),
         Command::Features => return print(&format!("{:#}\n", oci::spec::features())),
     }
     Ok(0)
 }
 
-fn seal() -> Result<(), Error> {
-    rcnt_base::sys::sealed::seal_self().map_err(Error::io("seal the own executable"))
+/// In the form that podman and containerd parse.
+fn version() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let commit = option_env!("RCNT_COMMIT").unwrap_or("unknown");
+    format!("rcnt-oci version {version}\ncommit: {commit}\nspec: {}\n", oci::spec::OCI_VERSION)
+}
+
+/// As Go's strconv.ParseBool understands it, which is runc's.
+fn refuse_rootless(text: &str) -> Result<(), Error> {
+    match text {
+        "" | "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(()),
+        text if text.eq_ignore_ascii_case("auto") => Ok(()),
+        "1" | "t" | "T" | "true" | "True" | "TRUE" => {
+            Err(Error::Refused("--rootless true: rcnt-oci runs containers as root only".into()))
+        }
+        _ => Err(Error::Refused(format!("--rootless {text:?} is not true, false or auto"))),
+    }
+}
+
+/// Where containers are kept, absolute.
+fn root_of(given: Option<&Path>) -> Result<PathBuf, Error> {
+    let Some(given) = given else { return Ok(DEFAULT_ROOT.into()) };
+    let path = std::path::absolute(given).map_err(Error::io("find the working directory"))?;
+    match path.parent() {
+        None => Err(Error::Refused("Option --root argument should not be set to /".into())),
+        Some(_) => Ok(path),
+    }
+}
+
+/// For commands that make processes: before anything of the command line has
+/// had an effect, since this program begins again.
+fn seal(command: Option<&str>) -> Result<(), Error> {
+    match command {
+        Some("create" | "run" | "exec" | "restore") => {
+            rcnt_base::sys::sealed::seal_self().map_err(Error::io("seal the own executable"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes to stdout.
@@ -128,7 +153,20 @@ pub(crate) fn print(text: &str) -> Result<u8, Error> {
     Ok(0)
 }
 
-/// A path of the command line, absolute.
-fn absolute(path: &Path) -> Result<PathBuf, Error> {
-    std::path::absolute(path).map_err(Error::io("find the working directory"))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_is_absolute_and_not_the_file_system_s() {
+        assert_eq!(root_of(None).unwrap(), Path::new(DEFAULT_ROOT));
+        assert!(root_of(Some(Path::new("x"))).unwrap().is_absolute());
+        assert!(root_of(Some(Path::new("/"))).is_err());
+    }
+
+    #[test]
+    fn only_root_is_served() {
+        assert!(["", "auto", "AUTO", "false", "0"].iter().all(|it| refuse_rootless(it).is_ok()));
+        assert!(["true", "1", "yes"].iter().all(|it| refuse_rootless(it).is_err()));
+    }
 }

@@ -16,6 +16,7 @@ use rustix::process::PidfdFlags;
 use crate::container::now;
 use crate::criu_args::{CriuArgs, Directories, config_file, read_descriptors};
 use crate::delete::erase;
+use crate::handover::{Handover, Wishes};
 use crate::state::{Directory, Saved, Status, start_time};
 use crate::{Error, console};
 
@@ -65,12 +66,18 @@ pub(crate) fn restore(root: &Path, args: &RestoreArgs) -> Result<u8, Error> {
     let bundle = bundle.map_err(Error::io("find the bundle"))?;
     let config = oci::read(&bundle)?;
     let plan = oci::plan(&args.id, &bundle, &config)?;
-    check_terminal(args, plan.process.terminal)?;
+    let wishes = Wishes {
+        console_socket: args.console_socket.as_deref(),
+        pid_file: args.pid_file.as_deref(),
+        detach: args.detach,
+        ..Wishes::default()
+    };
+    let handover = Handover::prepare(&wishes, plan.process.terminal)?;
     let signals = (!args.detach)
         .then(|| console::hold_signals().map_err(Error::io("block signals")))
         .transpose()?;
     let directory = Directory::of(root, &args.id)?;
-    directory.claim()?;
+    let lock = directory.claim()?;
     let saved = Saved {
         id: args.id.clone(),
         bundle,
@@ -78,18 +85,23 @@ pub(crate) fn restore(root: &Path, args: &RestoreArgs) -> Result<u8, Error> {
         start_time: 0,
         created: now(),
         cgroup: plan.cgroup.path.clone(),
-        paused: false,
         descriptors: stream_names(),
         config,
     };
-    let mut restoring = Restoring { args, plan, directory, saved, terminal: None };
+    // Before there is anything to be found by it.
+    directory.save(&saved)?;
+    let mut restoring = Restoring { args, handover, plan, directory, saved, terminal: None };
     let restored = restoring.run(options, &directories);
     let Restoring { directory, saved, terminal, .. } = restoring;
     if let Err(error) = restored {
-        // The first error is the one worth telling.
-        let _ = undo(&directory, &saved);
+        // The first error is the one worth telling. Deleted by force meanwhile: the
+        // id may be somebody else's now.
+        if !lock.is_void() {
+            let _ = undo(&directory, &saved);
+        }
         return Err(error);
     }
+    drop(lock);
     let Some(signals) = signals else { return Ok(0) };
     let ended = saved
         .pid()
@@ -111,21 +123,6 @@ fn options(args: &RestoreArgs) -> Result<Options, Error> {
     })
 }
 
-fn check_terminal(args: &RestoreArgs, terminal: bool) -> Result<(), Error> {
-    let sends = args.console_socket.is_some();
-    match (args.detach, terminal, sends) {
-        (true, true, false) => {
-            let text = "cannot allocate tty if rcnt-oci will detach without setting console socket";
-            Err(Error::Refused(text.into()))
-        }
-        (false, _, true) | (_, false, true) => {
-            let text = "cannot use console socket if rcnt-oci will not detach or allocate tty";
-            Err(Error::Refused(text.into()))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Processes, cgroup and state of what could not be restored.
 fn undo(directory: &Directory, saved: &Saved) -> Result<(), Error> {
     let layout = cgroup::layout()?;
@@ -138,6 +135,7 @@ fn undo(directory: &Directory, saved: &Saved) -> Result<(), Error> {
 /// A container that is becoming one again.
 struct Restoring<'a> {
     args: &'a RestoreArgs,
+    handover: Handover,
     plan: ContainerPlan,
     directory: Directory,
     saved: Saved,
@@ -173,7 +171,7 @@ impl Restoring<'_> {
         let log = &directories.log;
         session.run(Kind::Restore, &options, log, &mut |event| self.on_event(event))?;
         std::fs::remove_dir(&at).map_err(Error::io("remove the place of the root"))?;
-        self.write_pid()
+        self.handover.write_pid(self.saved.pid)
     }
 
     fn check(&self, session: &Session) -> Result<(), Error> {
@@ -195,15 +193,10 @@ impl Restoring<'_> {
                 self.saved.start_time = start_time(pid).unwrap_or(0);
                 Ok(self.directory.save(&self.saved)?)
             }
-            Event::Terminal(master) => match &self.args.console_socket {
-                Some(socket) => {
-                    console::send(socket, master.as_fd()).map_err(Error::io("send the terminal"))
-                }
-                None => {
-                    self.terminal = Some(master);
-                    Ok(())
-                }
-            },
+            Event::Terminal(master) => {
+                self.terminal = self.handover.send_terminal(master)?;
+                Ok(())
+            }
             Event::PostDump | Event::StatusReady => Ok(()),
         }
     }
@@ -215,14 +208,6 @@ impl Restoring<'_> {
         let state = self.saved.json(Status::Creating);
         hooks::run("prestart", &outside.prestart, &state, &[])?;
         Ok(hooks::run("createRuntime", &outside.create_runtime, &state, &[])?)
-    }
-
-    fn write_pid(&self) -> Result<(), Error> {
-        let Some(path) = &self.args.pid_file else { return Ok(()) };
-        let durability = rcnt_base::files::Durability::Volatile;
-        let text = self.saved.pid.to_string();
-        rcnt_base::files::write_atomic_mode(path, text.as_bytes(), 0o644, durability)
-            .map_err(Error::io("write the pid file"))
     }
 }
 

@@ -1,38 +1,55 @@
 //! `run`: create, start, and unless detached wait and delete.
 
+use std::io::{self, Write};
 use std::path::Path;
+
+use rustix::process::{getpid, set_child_subreaper};
 
 use crate::args::RunArgs;
 use crate::container::{Created, create, reap_failed};
 use crate::delete::erase;
-use crate::start::open_gate;
+use crate::start::{open_gate, run_poststart};
 use crate::{Error, console};
 
-/// create, start, and unless detached wait and delete.
+/// Creates and starts the container; its exit code, 0 at once when detached.
 pub(crate) fn run(root: &Path, args: &RunArgs) -> Result<u8, Error> {
-    let signals = console::hold_signals().map_err(Error::io("block signals"))?;
-    let created = create(root, &args.create)?;
-    let Created { directory, saved, mut init, terminal } = created;
-    if args.detach && terminal.is_some() {
-        reap_failed(&init);
-        erase(&directory, &saved)?;
-        return Err(Error::Refused("a detached terminal needs --console-socket".into()));
+    let signals = match args.detach {
+        true => None,
+        false => Some(console::hold_signals().map_err(Error::io("block signals"))?),
+    };
+    if !args.no_subreaper {
+        set_child_subreaper(Some(getpid())).map_err(Error::errno("become a subreaper"))?;
     }
-    let opened = open_gate(&directory, &saved).and_then(|()| {
+    let Created { directory, lock, saved, mut init, terminal } =
+        create(root, &args.create, args.detach)?;
+    let ended = open_gate(&directory, &saved).and_then(|()| {
+        drop(lock);
         // Hooks inside and exec itself can still fail.
         init.wait_running()?;
-        Ok(())
+        run_poststart(&saved)?;
+        match &signals {
+            None => Ok(None),
+            Some(signals) => console::attend(init.pid(), init.pidfd(), signals, terminal)
+                .map(Some)
+                .map_err(Error::io("wait for the container")),
+        }
     });
-    if let (Ok(()), true) = (&opened, args.detach) {
-        return Ok(0);
+    match &ended {
+        Ok(None) => return Ok(0),
+        Ok(Some(code)) if args.keep => return Ok(*code),
+        Ok(Some(_)) => {}
+        Err(_) => reap_failed(init.pid(), init.pidfd()),
     }
-    let ended = opened.and_then(|()| {
-        console::attend(init.pid(), init.pidfd(), &signals, terminal)
-            .map_err(Error::io("wait for the container"))
-    });
-    if ended.is_err() {
-        reap_failed(&init);
+    // Somebody else may have deleted it: its end was what we waited for.
+    if directory.exists() {
+        erase(&directory, &saved)?;
     }
-    erase(&directory, &saved)?;
-    ended
+    match ended {
+        // What the command would have said itself, as under a shell.
+        Err(Error::Start(error)) if !args.detach && error.stage == "exec" => {
+            let _ = writeln!(io::stderr(), "{error}");
+            Ok(error.kind.code())
+        }
+        ended => ended.map(|code| code.unwrap_or(0)),
+    }
 }

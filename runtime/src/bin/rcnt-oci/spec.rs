@@ -1,18 +1,26 @@
 //! `spec`: writes a configuration to start from.
 
-use std::io::Write;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 use std::path::Path;
 
 use rcnt_runtime::oci;
 
 use crate::Error;
+use crate::args::SpecArgs;
 
-/// Writes `config.json` into `bundle`.
-pub(crate) fn write_spec(bundle: &Path) -> Result<(), Error> {
-    let path = bundle.join("config.json");
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
-    file.and_then(|mut file| {
-        file.write_all(format!("{:#}\n", oci::spec::default_config()).as_bytes())
-    })
-    .map_err(Error::io("write config.json"))
+/// Writes `config.json` into the bundle; one that is there stays.
+pub(crate) fn write_spec(args: &SpecArgs) -> Result<(), Error> {
+    if args.rootless {
+        return Err(Error::Refused("rootless containers are not supported".into()));
+    }
+    let path = args.bundle.as_deref().unwrap_or(Path::new("")).join("config.json");
+    let text = format!("{:#}\n", oci::spec::default_config());
+    let file = OpenOptions::new().write(true).create_new(true).open(&path);
+    match file.and_then(|mut file| file.write_all(text.as_bytes())) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(Error::Refused("File config.json exists. Remove it first".into()))
+        }
+        written => written.map_err(|source| Error::File { doing: "write", path, source }),
+    }
 }
