@@ -7,7 +7,7 @@
 //! - [`exec`]   one more process in a running container
 //! - [`hooks`]  programs run on the way
 //! - [`criu`]   checkpoint and restore, by the program of that name
-//! - [`cgroup`], [`seccomp`], [`capabilities`], [`users`], [`security`]  one kind of fact or effect each
+//! - [`cgroup`], [`loopback`], [`seccomp`], [`capabilities`], [`users`], [`security`]  one kind of fact or effect each
 //!
 //! Knows nothing of images, networks or names on disk; the engine's closure
 //! configures the network from inside. Everything before exec is synchronous
@@ -22,6 +22,7 @@ pub mod criu;
 pub mod exec;
 pub mod hooks;
 mod init;
+pub mod loopback;
 pub mod oci;
 pub mod plan;
 pub mod seccomp;

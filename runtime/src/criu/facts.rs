@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, open, readlinkat, stat};
 
-use super::plan::{externals, is_external, namespace_word};
+use rustix::process::Pid;
+
+use super::plan::{NULL, externals, is_external, namespace_word};
 use super::{CriuError, Version};
 use crate::cgroup::Layout;
 use crate::init::{Links, Root};
@@ -78,12 +80,17 @@ fn path_of(handle: &OwnedFd) -> io::Result<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", handle.as_raw_fd()))
 }
 
-/// Directories are hidden by an empty tmpfs, which CRIU makes anew itself.
+/// Those that the host's null device hides. The container's own is no stranger
+/// to CRIU, nor is the empty tmpfs that hides a directory.
 fn masked_files(root: &Root, plan: &ContainerPlan) -> Vec<PathBuf> {
-    let is_file = |handle: &OwnedFd| {
-        fstat(handle).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) != FileType::Directory)
+    let identity = |handle: &OwnedFd| fstat(handle).ok().map(|s| (s.st_dev, s.st_ino));
+    let own = root.find(Path::new(NULL), Links::Refuse).ok().and_then(|null| identity(&null));
+    let is_strange = |handle: &OwnedFd| {
+        let is_dir =
+            fstat(handle).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Directory);
+        !is_dir && identity(handle) != own
     };
-    let find = |path: &PathBuf| root.find(path, Links::Follow).ok().filter(is_file);
+    let find = |path: &PathBuf| root.find(path, Links::Follow).ok().filter(is_strange);
     let found = plan.masked_paths.iter().filter_map(find);
     found.filter_map(|handle| path_of(&handle).ok()).collect()
 }
@@ -127,7 +134,7 @@ pub fn stream_names() -> Vec<String> {
 ///
 /// # Errors
 /// The process is gone.
-pub fn cgroup_roots(pid: u32) -> Result<Vec<(String, String)>, CriuError> {
+pub fn cgroup_roots(pid: Pid) -> Result<Vec<(String, String)>, CriuError> {
     let path = PathBuf::from(format!("/proc/{pid}/cgroup"));
     let text = std::fs::read_to_string(&path).map_err(CriuError::io("read", &path))?;
     Ok(parse_cgroup(&text))

@@ -251,6 +251,15 @@ pub(super) fn go_on() -> Vec<u8> {
     to.finish()
 }
 
+/// An answer in CRIU's place: it could not be started, because of `text`.
+pub(super) fn refusal(text: &str) -> Vec<u8> {
+    let mut to = Writer::default();
+    to.number(1, VERSION);
+    to.number(2, 0);
+    to.bytes(9, text.as_bytes());
+    to.finish()
+}
+
 /// Asks which version it is; more requests follow.
 pub(super) fn ask_version() -> Vec<u8> {
     let mut to = Writer::default();

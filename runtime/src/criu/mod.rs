@@ -6,13 +6,14 @@
 //! - `message`   CRIU's requests and answers as values (pure)
 //! - `plan`      a container's plan and facts → [`Options`] (pure)
 //! - `facts`     what only the machine or the container can tell
-//! - `session`   the program: started, asked, answered, ended
+//! - `launch`    the program's process
+//! - `session`   the talk with it: asked, answered, ended
 //! - `stage`     the root file system as CRIU wants to find it for a restore
 //! - `log`       why it failed
 //!
 //! ```text
 //! checkpoint:  facts ─ plan::dump ─ Session::start ─ request ⇄ notifications ─ images
-//! restore:     cgroup ─ Stage ─ Session::start ─ into the cgroup ─ plan::restore ─ request ⇄ notifications ─ processes
+//! restore:     cgroup ─ Stage ─ Session::start, in the cgroup ─ plan::restore ─ request ⇄ notifications ─ processes
 //! ```
 //!
 //! What CRIU sees of our containers is what it sees of anybody's: detached
@@ -21,6 +22,7 @@
 //! ([`plan`]); a restore says what stands behind the name then.
 
 mod facts;
+mod launch;
 mod log;
 mod message;
 pub mod plan;
@@ -32,8 +34,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use facts::{DumpFacts, cgroup_roots, stream_names};
+pub use launch::{Launch, Place, Streams};
 pub use message::{CgroupsMode, Features, Kind, Options};
-pub use session::{Event, Session, Streams};
+pub use session::{Event, Session};
 pub use stage::Stage;
 
 /// Why a checkpoint or a restore failed.

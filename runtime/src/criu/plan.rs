@@ -16,7 +16,7 @@ use crate::init::clean;
 use crate::plan::{ContainerPlan, MountKind, NamespaceKind};
 
 /// Host's and container's null device, and the name of all files masked with it.
-const NULL: &str = "/dev/null";
+pub(super) const NULL: &str = "/dev/null";
 
 /// A mount whose source is outside of the container.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,32 +4,21 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
-use rustix::fs::{Mode, OFlags};
-use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
+use rustix::process::Pid;
 
+use super::launch::{Launch, Process};
 use super::message::{self, Features, Kind, Options, Response};
 use super::{CriuError, Version, log};
-use crate::cgroup::Layout;
 
 /// The oldest with all that is used unconditionally (its own version by RPC came with it).
 const OLDEST: Version = Version(3_00_00);
-
-/// What CRIU has as its own three streams, and with them what it restores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Streams {
-    /// `/dev/null`
-    Null,
-    /// The caller's.
-    Own,
-}
 
 /// A moment at which CRIU waits for its client.
 #[derive(Debug)]
@@ -68,38 +57,25 @@ impl Event {
 /// A running CRIU that waits for a request.
 #[derive(Debug)]
 pub struct Session {
-    child: Child,
-    /// Gone when nothing more will be said.
+    /// Gone when nothing more will be said; before the process is waited for.
     socket: Option<OwnedFd>,
+    process: Process,
     version: Version,
 }
 
 impl Session {
-    /// Starts `criu` of PATH and asks for its version. `inherited` keep their
-    /// numbers in it.
+    /// Starts `criu` of PATH and asks for its version.
     ///
     /// # Errors
     /// [`CriuError::Missing`], or why it cannot be talked to.
-    // The one program that is executed here, because the user has asked for it.
-    #[allow(clippy::disallowed_methods)]
-    pub fn start(streams: Streams, inherited: &[OwnedFd]) -> Result<Self, CriuError> {
+    pub fn start(launch: &Launch<'_>) -> Result<Self, CriuError> {
         let kind = SocketType::SEQPACKET;
         let (ours, its) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
             .map_err(CriuError::run("make a socket for"))?;
-        let stdio = || if streams == Streams::Own { Stdio::inherit() } else { Stdio::null() };
-        let mut command = Command::new("criu");
-        command.arg("swrk").arg(its.as_raw_fd().to_string());
-        command.stdin(stdio()).stdout(stdio()).stderr(stdio());
-        pass_on(inherited.iter().chain([&its]), FdFlags::empty())?;
-        let child = command.spawn();
-        pass_on(inherited.iter().chain([&its]), FdFlags::CLOEXEC)?;
-        let child = child.map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => CriuError::Missing,
-            _ => CriuError::Run { doing: "start", source: error },
-        })?;
+        let process = launch.start(&its)?;
         // Or its end would never be noticed.
         drop(its);
-        let mut session = Self { child, socket: Some(ours), version: Version(0) };
+        let mut session = Self { socket: Some(ours), process, version: Version(0) };
         let answer = session.ask(message::ask_version())?;
         session.version = Version(answer.version.unwrap_or_default());
         ::log::debug!("criu {} answers", session.version);
@@ -131,24 +107,9 @@ impl Session {
         Ok(self.ask(message::ask_features())?.features.unwrap_or_default())
     }
 
-    /// Puts it into the cgroup `path` of every hierarchy, in which what it
-    /// restores is then born.
-    ///
-    /// # Errors
-    /// The file that cannot be written.
-    pub fn enter_cgroup(&self, layout: &Layout, path: &Path) -> Result<(), CriuError> {
-        for dir in layout.directories(path) {
-            let file = dir.join("cgroup.procs");
-            rustix::fs::open(&file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-                .and_then(|fd| rustix::io::write(fd, self.child.id().to_string().as_bytes()))
-                .map_err(CriuError::io("write", &file))?;
-        }
-        Ok(())
-    }
-
     /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
     }
 
     /// Has it do `kind`; `on` is called at each [`Event`], and its failure ends
@@ -187,7 +148,7 @@ impl Session {
     /// takes the end of the conversation for an error.
     fn finish(mut self, kind: Kind, log_file: &Path) -> Result<(), CriuError> {
         self.socket = None;
-        let status = self.child.wait().map_err(CriuError::run("wait for"))?;
+        let status = self.process.wait()?;
         if status.success() || kind == Kind::PreDump {
             return Ok(());
         }
@@ -197,19 +158,23 @@ impl Session {
 
     fn ended(&mut self, log_file: &Path) -> CriuError {
         self.socket = None;
-        match self.child.wait() {
+        match self.process.wait() {
             Ok(status) => {
                 let reason = log::first_error(log_file);
                 CriuError::Ended { status, reason, log: log_file.to_owned() }
             }
-            Err(source) => CriuError::Run { doing: "wait for", source },
+            Err(error) => error,
         }
     }
 
     fn ask(&mut self, request: Vec<u8>) -> Result<Response, CriuError> {
         self.send(&request)?;
         match self.receive()? {
-            Some((response, _)) => Ok(response),
+            Some((response, _)) if response.success => Ok(response),
+            Some((response, _)) => {
+                let source = std::io::Error::other(response.message.unwrap_or_default());
+                Err(CriuError::Run { doing: "start", source })
+            }
             None => Err(self.ended(Path::new("its own output"))),
         }
     }
@@ -250,21 +215,6 @@ impl Session {
 
 /// Room for any of its messages: they hold a script's name or an error's text.
 const LARGEST: usize = 40 << 10;
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.socket = None;
-        // Already waited for, or it ends because nobody talks to it any more.
-        let _ = self.child.wait();
-    }
-}
-
-fn pass_on<'a>(fds: impl Iterator<Item = &'a OwnedFd>, flags: FdFlags) -> Result<(), CriuError> {
-    for fd in fds {
-        fcntl_setfd(fd.as_fd(), flags).map_err(CriuError::run("pass a descriptor to"))?;
-    }
-    Ok(())
-}
 
 fn failure(response: &Response, kind: Kind, log_file: &Path) -> CriuError {
     CriuError::Failed {

@@ -15,11 +15,8 @@ mod command;
 mod copy_up;
 mod devices;
 mod error;
-mod filesystems;
 mod fsapi;
 mod identity;
-mod idmap;
-mod lender;
 mod mounts;
 mod namespaces;
 mod no_pivot;
@@ -29,7 +26,6 @@ mod reaper;
 mod root;
 mod rootfs;
 mod shed;
-mod sources;
 mod stage;
 mod terminal;
 
@@ -55,7 +51,6 @@ use command::Command;
 pub(crate) use error::{Doing, InitError};
 pub(crate) use fsapi::{attach, clone_path};
 pub(crate) use identity::become_root;
-pub(crate) use mounts::PROC_FILES;
 pub(crate) use procfs::{Procfs, set_oom_score};
 pub(crate) use root::{Links, Root, clean};
 use shed::Held;
@@ -153,19 +148,13 @@ pub(crate) fn start_through(
     let kept: Vec<BorrowedFd<'_>> =
         joined.chain(lifetime.gate()).chain([channel.as_fd()]).collect();
     let io = shed(io, null, &kept).doing("close inherited descriptors")?;
-    let (lender, borrower) = lender::start(plan).doing("start a helper for the mounts")?.unzip();
-    let outside = Outside { borrower, ..Outside::open(plan, layout)? };
+    let outside = Outside::open(plan, layout)?;
     namespaces::join_as_far_as_allowed(joins)?;
     namespaces::make_time(&plan.namespaces)?;
     let flags = clone_flags(&plan.namespaces);
     match child::clone3_sibling(flags).doing("create the container's namespaces")? {
         Cloned::Parent { pid, .. } => {
-            // Or this copy would keep the lender waiting.
-            drop(outside);
             channel.born(pid.as_raw_nonzero().get()).doing("report to the parent")?;
-            if let Some(lender) = lender {
-                lender.wait();
-            }
             exit_now(0);
         }
         Cloned::Child => {
@@ -187,9 +176,7 @@ pub(crate) fn start_through(
 /// mean something, by a process with the host's rights.
 struct Outside {
     rootfs: rootfs::Source,
-    mounts: Vec<sources::Source>,
-    /// What opens the rest.
-    borrower: Option<lender::Borrower>,
+    mounts: Vec<mounts::Source>,
     null: Option<OwnedFd>,
     cgroups: cgroupfs::View,
 }
@@ -198,9 +185,7 @@ impl Outside {
     fn open(plan: &ContainerPlan, layout: &Layout) -> Result<Self, InitError> {
         Ok(Self {
             rootfs: rootfs::open(&plan.rootfs)?,
-            mounts: sources::open_all(plan)
-                .map_err(|(nth, e)| mounts::failed(plan, nth, "open the source", e))?,
-            borrower: None,
+            mounts: mounts::open_sources(&plan.mounts)?,
             null: paths::clone_null(plan)?,
             cgroups: cgroupfs::open_view(&plan.mounts, layout, &plan.cgroup.path)?,
         })
@@ -242,16 +227,9 @@ fn set_up(
     }
 
     stage.enter("mounts");
-    let workplace = mounts::Workplace {
-        plan,
-        root: &root,
-        cgroups: &outside.cgroups,
-        lender: outside.borrower.as_ref(),
-    };
-    let mut mounted = mounts::apply(&workplace, outside.mounts)?;
-    drop(outside.borrower);
+    let devpts = mounts::apply(&root, &plan.mounts, outside.mounts, &outside.cgroups)?;
     devices::apply(&root, &plan.devices)?;
-    let streams = Streams::open(io, &root, mounted.devpts.as_ref())?;
+    let streams = Streams::open(io, &root, devpts.as_ref())?;
     terminal::bind_console(&root, &streams, plan.devices != DevicesPlan::default())?;
     // A procfs can only be made in a user namespace while a whole one is in sight.
     let procfs = user_namespace.then(Procfs::new).transpose()?;
@@ -260,10 +238,9 @@ fn set_up(
 
     stage.enter("root");
     rootfs::enter(&root, &plan.rootfs, own_mounts)?;
-    mounted.make_readonly()?;
     let cwd = root.ensure_dir(&plan.process.cwd, Links::Follow);
     let cwd = cwd.map_err(|source| InitError::Cwd { path: plan.process.cwd.clone(), source })?;
-    paths::mask(&root, plan, outside.null)?;
+    paths::mask(&root, &plan.masked_paths, outside.null)?;
     paths::make_readonly(&root, &plan.readonly_paths)?;
     if plan.rootfs.readonly {
         rootfs::make_readonly(&root)?;

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use rcnt_base::files::{Durability, write_json};
 use rcnt_runtime::criu::plan;
-use rcnt_runtime::criu::{CriuError, DumpFacts, Event, Kind, Options, Session, Streams, Version};
+use rcnt_runtime::criu::{
+    CriuError, DumpFacts, Event, Kind, Launch, Options, Session, Streams, Version,
+};
 use rcnt_runtime::{cgroup, oci};
 use rustix::fs::OFlags;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
@@ -62,7 +64,8 @@ pub(crate) fn checkpoint(root: &Path, args: &CheckpointArgs) -> Result<(), Error
     let plan = oci::plan(&saved.id, &saved.bundle, &saved.config)?;
     let layout = cgroup::layout()?;
     let facts = DumpFacts::read(&plan, &layout, saved.pid)?;
-    let mut session = Session::start(Streams::Null, &[])?;
+    let mut session =
+        Session::start(&Launch { streams: Streams::Null, inherited: &[], place: None })?;
     facts.check(session.version())?;
     check_features(args, &mut session)?;
     plan::dump(&mut options, &plan, &facts);

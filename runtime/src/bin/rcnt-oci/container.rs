@@ -3,14 +3,15 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use rcnt_base::report::{ExitKind, StartError};
 use rcnt_runtime::cgroup;
 use rcnt_runtime::criu::stream_names;
-use rcnt_runtime::hooks;
 use rcnt_runtime::oci::config::ConsoleSize;
 use rcnt_runtime::oci::{self, outside_hooks};
 use rcnt_runtime::plan::{ContainerPlan, NamespaceKind};
 use rcnt_runtime::shared_mounts;
 use rcnt_runtime::spawn::{ChildIo, Init, WindowSize, spawn_gated};
+use rcnt_runtime::{hooks, loopback};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use rustix::process::{Pid, Signal, pidfd_send_signal};
 
@@ -102,7 +103,7 @@ fn create_claimed(
     let gate = open(&fifo, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(Error::errno("open the start FIFO"))?;
     let io = io_of(plan, &saved)?;
-    let mut init = spawn_gated(plan, io, &mut || Ok(()), gate)?;
+    let mut init = spawn_gated(plan, io, &mut || bring_up_loopback(plan), gate)?;
     saved.pid = init.pid().as_raw_nonzero().get();
     saved.start_time = start_time(saved.pid).unwrap_or(0);
     let finished = prepare(&mut init, &saved).and_then(|terminal| {
@@ -118,6 +119,17 @@ fn create_claimed(
             Err(error)
         }
     }
+}
+
+/// A new network namespace has it, but down.
+fn bring_up_loopback(plan: &ContainerPlan) -> Result<(), StartError> {
+    if !plan.namespaces.new.contains(&NamespaceKind::Network) {
+        return Ok(());
+    }
+    loopback::up().map_err(|error| {
+        let error = Error::io("bring up the loopback interface")(error);
+        StartError::new("network", ExitKind::Runtime, &error)
+    })
 }
 
 /// Hooks while the container waits, then "go", then all up to exec.

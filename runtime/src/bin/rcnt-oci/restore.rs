@@ -5,11 +5,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use rcnt_runtime::criu::{Event, Kind, Options, Session, Stage, Streams, Version, plan};
-use rcnt_runtime::criu::{cgroup_roots, stream_names};
+use rcnt_runtime::criu::{
+    CgroupsMode, Event, Kind, Launch, Options, Place, Session, Stage, Streams, Version,
+    cgroup_roots, plan, stream_names,
+};
 use rcnt_runtime::oci::{self, outside_hooks};
 use rcnt_runtime::plan::{ContainerPlan, NamespaceKind};
-use rcnt_runtime::{cgroup, hooks};
+use rcnt_runtime::{cgroup, hooks, loopback};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::PidfdFlags;
 
@@ -152,7 +154,7 @@ impl Restoring<'_> {
         }
         options.config_file = config_file(&self.saved);
         let layout = cgroup::layout()?;
-        cgroup::create(&layout, &self.plan.cgroup)?;
+        let handles = cgroup::create(&layout, &self.plan.cgroup)?;
         let namespaces = open_namespaces(&self.plan)?;
         let at = self.directory.criu_root();
         std::fs::create_dir(&at).map_err(Error::io("create the place for the root"))?;
@@ -161,10 +163,14 @@ impl Restoring<'_> {
         let stage = Stage::enter(&self.plan, &at)?;
         // Again, as seen from there: CRIU mounts in the one it works in.
         let _directories = Directories::open(&self.args.criu, &mut options, false)?;
-        let session = Session::start(streams, &fds)?;
+        let place = Place {
+            cgroup: &handles,
+            cgroup_namespace: self.needs_cgroup_namespace(options.cgroups_mode),
+        };
+        let launch = Launch { streams, inherited: &fds, place: Some(place) };
+        let session = Session::start(&launch)?;
         drop(stage);
         self.check(&session)?;
-        session.enter_cgroup(&layout, &self.plan.cgroup.path)?;
         options.cgroup_roots = cgroup_roots(session.pid())?;
         let inherited: Vec<_> = kinds.into_iter().zip(fds.iter().map(AsRawFd::as_raw_fd)).collect();
         plan::restore(&mut options, &self.plan, &layout, &at, &inherited);
@@ -172,6 +178,13 @@ impl Restoring<'_> {
         session.run(Kind::Restore, &options, log, &mut |event| self.on_event(event))?;
         std::fs::remove_dir(&at).map_err(Error::io("remove the place of the root"))?;
         self.handover.write_pid(self.saved.pid)
+    }
+
+    /// CRIU makes one unless it is to leave cgroups alone: then the processes are
+    /// restored into its own, and would see all of the host's.
+    fn needs_cgroup_namespace(&self, mode: CgroupsMode) -> bool {
+        let new = self.plan.namespaces.new.contains(&NamespaceKind::Cgroup);
+        new && mode == CgroupsMode::Ignore
     }
 
     fn check(&self, session: &Session) -> Result<(), Error> {
@@ -187,7 +200,7 @@ impl Restoring<'_> {
 
     fn on_event(&mut self, event: Event) -> Result<(), Error> {
         match event {
-            Event::SetupNamespaces { pid } => self.run_hooks(pid),
+            Event::SetupNamespaces { pid } => self.set_up(pid),
             Event::PostRestore { pid } => {
                 self.saved.pid = pid;
                 self.saved.start_time = start_time(pid).unwrap_or(0);
@@ -201,8 +214,11 @@ impl Restoring<'_> {
         }
     }
 
-    /// Those that prepare a container's namespaces.
-    fn run_hooks(&mut self, pid: i32) -> Result<(), Error> {
+    /// What a start does for the namespaces of `pid` too.
+    fn set_up(&mut self, pid: i32) -> Result<(), Error> {
+        if self.plan.namespaces.new.contains(&NamespaceKind::Network) {
+            loopback::up_in(pid).map_err(Error::io("bring up the loopback interface"))?;
+        }
         let outside = outside_hooks(&self.saved.config)?;
         self.saved.pid = pid;
         let state = self.saved.json(Status::Creating);
