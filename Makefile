@@ -20,8 +20,9 @@ help: ## this text
 setup: ## install what building needs (apt-get, rustup), if anything is missing
 	@scripts/setup build
 
-build: setup ## the release binary, as target/rcnt
-	@scripts/build release target/rcnt
+build: setup ## the release binaries, as target/rcnt and target/rcnt-oci
+	@scripts/build release rcnt target/rcnt
+	@scripts/build release rcnt-oci target/rcnt-oci
 
 demo: root build ## build, make a small web server image, run it on port 8080, fetch its page, clean up
 	@scripts/setup demo
@@ -29,8 +30,10 @@ demo: root build ## build, make a small web server image, run it on port 8080, f
 
 test: root setup ## every test: units, then end to end with real namespaces (root; ONLY=name runs some)
 	@scripts/setup test
-	@scripts/build debug target/rcnt-debug
-	@RCNT_BINARY=$(CURDIR)/target/rcnt-debug scripts/test $(ONLY)
+	@scripts/build debug rcnt target/rcnt-debug
+	@scripts/build debug rcnt-oci target/rcnt-oci-debug
+	@RCNT_BINARY=$(CURDIR)/target/rcnt-debug RCNT_OCI_BINARY=$(CURDIR)/target/rcnt-oci-debug \
+		scripts/test $(ONLY)
 
 check: setup ## what review asks for: format, lints, documentation, licences
 	cargo fmt --all --check
@@ -46,10 +49,10 @@ uninstall: ## remove what install put there
 	scripts/install --remove '$(DESTDIR)$(PREFIX)'
 
 bench: build ## rcnt beside docker, podman, crun and runc, whichever are installed (ROUNDS=20)
-	@cargo run --quiet --locked -p rcnt-bench -- --rcnt target/rcnt --rounds $(ROUNDS)
+	@cargo run --quiet --locked -p rcnt-bench -- --rcnt target/rcnt --rcnt-oci target/rcnt-oci --rounds $(ROUNDS)
 
 bench-record: build ## the same, written to docs/benchmarks.md
-	@cargo run --quiet --locked -p rcnt-bench -- --rcnt target/rcnt --rounds $(ROUNDS) --record docs/benchmarks.md
+	@cargo run --quiet --locked -p rcnt-bench -- --rcnt target/rcnt --rcnt-oci target/rcnt-oci --rounds $(ROUNDS) --record docs/benchmarks.md
 
 clean: ## remove what was built
 	cargo clean

@@ -38,7 +38,7 @@ pub(crate) enum Goal {
     AtMost(f64),
 }
 
-const fn part(peer: &'static str, divisor: f64) -> Goal {
+pub(crate) const fn part(peer: &'static str, divisor: f64) -> Goal {
     Goal::Part { peer, divisor }
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn rows(peers: &mut [Peer], rounds: usize) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn row(work: &'static str, medians: Vec<Option<f64>>, goals: Vec<Goal>) -> Row {
+pub(crate) fn row(work: &'static str, medians: Vec<Option<f64>>, goals: Vec<Goal>) -> Row {
     Row { work, unit: "ms", medians, goals }
 }
 
@@ -99,10 +99,6 @@ fn lives(peers: &[Peer], rounds: usize) -> Result<Vec<Row>> {
 fn memory(peers: &[Peer]) -> Result<Row> {
     let mut medians = Vec::new();
     for peer in peers {
-        if !peer.is_engine() {
-            medians.push(None);
-            continue;
-        }
         let names: Vec<String> = (0..CONTAINERS).map(|n| format!("memory{n}")).collect();
         for (n, name) in names.iter().enumerate() {
             let port = format!("{}:80", 18100 + n);
@@ -132,31 +128,40 @@ fn remove(peer: &Peer, name: &str) -> Result<Option<f64>> {
 }
 
 fn engine(peer: &Peer, verb: &str, args: &[&str]) -> Result<Option<f64>> {
-    if !peer.is_engine() {
-        return Ok(None);
-    }
     timed(&mut peer.command(verb, args)).map(Some)
 }
 
+/// Whoever takes turns has a name.
+pub(crate) trait Contestant {
+    /// The column's head.
+    fn name(&self) -> &str;
+}
+
+impl Contestant for Peer {
+    fn name(&self) -> &str {
+        self.name
+    }
+}
+
 /// Wall time in milliseconds, from before the fork to after the wait.
-fn timed(command: &mut Command) -> Result<f64> {
+pub(crate) fn timed(command: &mut Command) -> Result<f64> {
     let since = Instant::now();
     quiet(command)?;
     Ok(since.elapsed().as_secs_f64() * 1e3)
 }
 
 /// Each contestant's median over all rounds; the first round is a warm-up.
-fn turns(
-    peers: &[Peer],
+pub(crate) fn turns<P: Contestant>(
+    peers: &[P],
     rounds: usize,
-    work: impl Fn(&Peer) -> Result<Option<f64>>,
+    work: impl Fn(&P) -> Result<Option<f64>>,
 ) -> Result<Vec<Option<f64>>> {
     let mut figures: Vec<Vec<f64>> = vec![Vec::new(); peers.len()];
     for round in 0..=rounds {
         for turn in 0..peers.len() {
             let nth = (round + turn) % peers.len();
             let peer = &peers[nth];
-            let figure = work(peer).map_err(|e| format!("{}: {e}", peer.name))?;
+            let figure = work(peer).map_err(|e| format!("{}: {e}", peer.name()))?;
             if round > 0 {
                 figures[nth].extend(figure);
             }

@@ -1,8 +1,7 @@
 //! The contestants: how each is prepared, and which of the words of docker's
-//! command line it takes. crun and runc know no images: they run a bundle of
-//! the same root file system and stand for the least an OCI runtime can do.
+//! command line it takes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,17 +21,10 @@ pub(crate) struct Peer {
     run_flags: Vec<String>,
     /// Names of the processes it keeps per container (`comm`, 15 characters).
     helpers: &'static [&'static str],
-    /// A bundle instead of an image.
-    bundle: Option<PathBuf>,
     daemon: Option<Child>,
 }
 
 impl Peer {
-    /// Whether it has images, networks and a detached mode.
-    pub(crate) fn is_engine(&self) -> bool {
-        self.bundle.is_none()
-    }
-
     /// `verb` and `args`, ready to run.
     pub(crate) fn command(&self, verb: &str, args: &[&str]) -> Command {
         let mut command = Command::new(&self.prefix[0]);
@@ -46,10 +38,7 @@ impl Peer {
 
     /// `true` in a new container without a network.
     pub(crate) fn run_true(&self) -> Command {
-        match &self.bundle {
-            None => self.command("run", &["--rm", "--net=none", "busybox", "true"]),
-            Some(bundle) => self.command("run", &["--bundle", &bundle.to_string_lossy(), "bench"]),
-        }
+        self.command("run", &["--rm", "--net=none", "busybox", "true"])
     }
 
     /// Memory of its helper processes in KiB: each page divided by its users.
@@ -87,12 +76,8 @@ pub(crate) fn all(rcnt: &Path, place: &Place) -> Result<Vec<Peer>> {
     std::fs::write(&image, rcnt_tests::fixtures::busybox()).map_err(|e| e.to_string())?;
     let mut peers = vec![prepare_rcnt(rcnt, place, &image)?];
     type Prepare = fn(&Path, &Place, &Path) -> Result<Peer>;
-    let known: [(&str, &str, Prepare); 4] = [
-        ("docker", "dockerd", prepare_docker),
-        ("podman", "podman", prepare_podman),
-        ("crun", "crun", prepare_oci),
-        ("runc", "runc", prepare_oci),
-    ];
+    let known: [(&str, &str, Prepare); 2] =
+        [("docker", "dockerd", prepare_docker), ("podman", "podman", prepare_podman)];
     for (name, needed, prepare) in known {
         let Some(path) = program(needed) else { continue };
         match prepare(&path, place, &image) {
@@ -119,7 +104,6 @@ fn prepare_rcnt(path: &Path, place: &Place, image: &Path) -> Result<Peer> {
         prefix,
         run_flags: Vec::new(),
         helpers: &["rcnt"],
-        bundle: None,
         daemon: None,
     };
     quiet(peer.command("load", &["-i"]).arg(image))?;
@@ -145,7 +129,6 @@ fn prepare_docker(dockerd: &Path, place: &Place, image: &Path) -> Result<Peer> {
         prefix: vec![client.display().to_string(), "-H".to_owned(), socket],
         run_flags: Vec::new(),
         helpers: &["containerd-shim", "docker-proxy"],
-        bundle: None,
         daemon: Some(daemon.map_err(|e| e.to_string())?),
     };
     let until = Instant::now() + Duration::from_secs(30);
@@ -187,7 +170,6 @@ fn prepare_podman(path: &Path, place: &Place, image: &Path) -> Result<Peer> {
         prefix: prefix.to_vec(),
         run_flags: limits.map(str::to_owned).to_vec(),
         helpers: &["conmon"],
-        bundle: None,
         daemon: None,
     };
     quiet(peer.command("load", &["-i"]).arg(image))?;
@@ -195,35 +177,6 @@ fn prepare_podman(path: &Path, place: &Place, image: &Path) -> Result<Peer> {
     Ok(peer)
 }
 
-fn prepare_oci(path: &Path, place: &Place, _: &Path) -> Result<Peer> {
-    let name = if path.ends_with("crun") { "crun" } else { "runc" };
-    let bundle = place.dir.join(name);
-    let root = bundle.join("rootfs");
-    std::fs::create_dir_all(&root).map_err(|e| e.to_string())?;
-    let layer = bundle.join("layer.tar");
-    std::fs::write(&layer, rcnt_tests::fixtures::busybox_layer().tar())
-        .map_err(|e| e.to_string())?;
-    quiet(Command::new("tar").arg("-C").arg(&root).arg("-xf").arg(&layer))?;
-    quiet(Command::new(path).arg("spec").current_dir(&bundle))?;
-    let config = bundle.join("config.json");
-    let text = std::fs::read_to_string(&config).map_err(|e| e.to_string())?;
-    let text = text.replace("\"terminal\": true", "\"terminal\": false");
-    let text = text.replace("\"sh\"", "\"true\"");
-    std::fs::write(&config, text).map_err(|e| e.to_string())?;
-    let root = bundle.join("state").display().to_string();
-    let peer = Peer {
-        name,
-        version: first_line(Command::new(path).arg("--version"))?,
-        prefix: vec![path.display().to_string(), "--root".to_owned(), root],
-        run_flags: Vec::new(),
-        helpers: &[],
-        bundle: Some(bundle),
-        daemon: None,
-    };
-    quiet(&mut peer.run_true())?;
-    Ok(peer)
-}
-
-fn first_line(command: &mut Command) -> Result<String> {
+pub(crate) fn first_line(command: &mut Command) -> Result<String> {
     Ok(quiet(command)?.lines().next().unwrap_or_default().to_owned())
 }

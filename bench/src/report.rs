@@ -48,7 +48,11 @@ fn verdict(names: &[(&str, String)], row: &Row) -> (String, &'static str) {
     for goal in &row.goals {
         let limit = match *goal {
             Goal::Part { peer, divisor } => {
-                let part = if divisor == 1.0 { String::new() } else { format!("1/{divisor:.0} ") };
+                let part = match divisor {
+                    1.0 => String::new(),
+                    small if small < 4.0 => format!("{:.1} × ", 1.0 / small),
+                    large => format!("1/{large:.0} "),
+                };
                 words.push(format!("≤ {part}{peer}"));
                 figure(peer).map(|figure| figure / divisor)
             }
@@ -69,13 +73,26 @@ fn verdict(names: &[(&str, String)], row: &Row) -> (String, &'static str) {
     (words.join(", "), met)
 }
 
-/// The table for a terminal.
-pub(crate) fn text(names: &[(&str, String)], rows: &[Row], rounds: usize) -> String {
-    let table = cells(names, rows);
+/// A table: its title, its contestants with their versions, its rows.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// One sentence.
+    pub(crate) title: &'static str,
+    /// Name and version of each, ours first.
+    pub(crate) names: Vec<(&'static str, String)>,
+    /// The work.
+    pub(crate) rows: Vec<Row>,
+}
+
+/// A table for a terminal.
+pub(crate) fn text(table: &Table, rounds: usize) -> String {
+    let names = &table.names;
+    let title = table.title;
+    let table = cells(names, &table.rows);
     let columns = table.first().map_or(0, Vec::len);
     let width = |n: usize| table.iter().filter_map(|l| l.get(n)).map(|c| c.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|n| width(n).unwrap_or(0)).collect();
-    let mut text = String::new();
+    let mut text = format!("\n{title}\n\n");
     for line in &table {
         let padded = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         let _ = writeln!(text, "{}", padded.collect::<Vec<_>>().join("  ").trim_end());
@@ -88,21 +105,23 @@ pub(crate) fn text(names: &[(&str, String)], rows: &[Row], rounds: usize) -> Str
 }
 
 /// The same as a page of the documentation.
-pub(crate) fn page(names: &[(&str, String)], rows: &[Row], rounds: usize) -> String {
+pub(crate) fn page(tables: &[Table], rounds: usize) -> String {
     let mut page = String::from(
         "# Benchmarks\n\n\
          Written by `make bench-record`; `make bench` prints the same table. All take turns in\n\
-         one run, so only the ratios carry over to another machine. crun and runc run a bundle of\n\
-         the same root file system, without images or networks: the least an OCI runtime can do.\n\n",
+         one run, so only the ratios carry over to another machine.\n",
     );
-    for (nth, line) in cells(names, rows).iter().enumerate() {
-        let _ = writeln!(page, "| {} |", line.join(" | "));
-        if nth == 0 {
-            let _ = writeln!(page, "|{}", " --- |".repeat(line.len()));
+    for table in tables {
+        let _ = writeln!(page, "\n{}\n", table.title);
+        for (nth, line) in cells(&table.names, &table.rows).iter().enumerate() {
+            let _ = writeln!(page, "| {} |", line.join(" | "));
+            if nth == 0 {
+                let _ = writeln!(page, "|{}", " --- |".repeat(line.len()));
+            }
         }
     }
     let _ = writeln!(page, "\nMedians of {rounds} rounds; n× = so many times ours. Versions:\n");
-    for (name, version) in names {
+    for (name, version) in tables.iter().flat_map(|table| &table.names) {
         let _ = writeln!(page, "- {name}: {version}");
     }
     let _ = writeln!(page, "- {}", machine());
@@ -136,8 +155,9 @@ mod tests {
 
     #[test]
     fn the_page_is_a_table() {
-        let names = [("rcnt", "rcnt 1".to_owned()), ("docker", "Docker 2".to_owned())];
-        let page = page(&names, &[row(10.0, Some(200.0))], 3);
+        let names = vec![("rcnt", "rcnt 1".to_owned()), ("docker", "Docker 2".to_owned())];
+        let table = Table { title: "Engines:", names, rows: vec![row(10.0, Some(200.0))] };
+        let page = page(&[table], 3);
         assert!(
             page.contains("| run | 10.0 ms | 200 ms (20.0×) | ≤ 1/16 docker | yes |"),
             "{page}"
