@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use rcnt_runtime::capabilities;
-use rcnt_runtime::plan::{DeviceKind, DeviceNode};
+use rcnt_runtime::plan::{DeviceNode, NodeKind};
 
 /// The host, as far as a container's plan depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,7 @@ fn collect(dir: &Path, depth: u8, nodes: &mut Vec<DeviceNode>) {
             let number = metadata.rdev();
             nodes.push(DeviceNode {
                 path: entry.path(),
-                kind: if kind.is_char_device() { DeviceKind::Char } else { DeviceKind::Block },
+                kind: if kind.is_char_device() { NodeKind::Char } else { NodeKind::Block },
                 major: rustix::fs::major(number),
                 minor: rustix::fs::minor(number),
                 mode: metadata.mode() & 0o7777,

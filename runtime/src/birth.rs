@@ -67,23 +67,28 @@ fn through_another(
     match clone_hidden(UnshareFlags::empty(), birth.cgroup).map_err(SpawnError::Clone)? {
         Cloned::Parent { pid: between, .. } => {
             drop(child_end);
-            let born = parent_end.wait_born();
+            let adopted = adopt_born(parent_end, &birth.plan.namespaces);
+            // It may help with the mounts first, for which the child needs its ids.
             reap(between);
-            let pid = born.map_err(SpawnError::Birth)?;
-            let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData);
-            let pid = pid.map_err(|e| SpawnError::Clone(e.into()))?;
-            // Nobody else reaps it, so the number is its own.
-            adopt(pid, parent_end, &birth.plan.namespaces).inspect_err(|_| {
-                // ESRCH: it has ended by itself.
-                let _ = kill(pid, libc::SIGKILL);
-                reap(pid);
-            })
+            adopted
         }
         Cloned::Child => {
             drop(parent_end);
             init::run_child(&child_end, |stage| init::start_through(birth, &child_end, stage))
         }
     }
+}
+
+fn adopt_born(parent_end: ParentEnd, namespaces: &Namespaces) -> Result<Init, SpawnError> {
+    let pid = parent_end.wait_born().map_err(SpawnError::Birth)?;
+    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData);
+    let pid = pid.map_err(|e| SpawnError::Clone(e.into()))?;
+    // Nobody else reaps it, so the number is its own.
+    adopt(pid, parent_end, namespaces).inspect_err(|_| {
+        // ESRCH: it has ended by itself.
+        let _ = kill(pid, libc::SIGKILL);
+        reap(pid);
+    })
 }
 
 fn adopt(pid: Pid, channel: ParentEnd, namespaces: &Namespaces) -> Result<Init, SpawnError> {

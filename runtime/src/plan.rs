@@ -35,6 +35,9 @@ pub struct ContainerPlan {
     pub rootfs: RootfsPlan,
     /// Mounted in this order on top of the root file system.
     pub mounts: Vec<MountPlan>,
+    /// SELinux label of every new file system that can have one (`context=`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_label: Option<String>,
     /// Device nodes and `/dev` symlinks, made after the mounts.
     pub devices: DevicesPlan,
     /// Made unreadable: files by `/dev/null`, directories by an empty tmpfs. Absent ones are skipped.

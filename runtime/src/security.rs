@@ -185,6 +185,16 @@ impl SecurityOptions {
     }
 }
 
+/// linux/magic.h
+const SELINUX_MAGIC: u64 = 0xf97c_ff8c;
+
+/// Whether SELinux labels files on this host: its file system is where it always
+/// is (selinux(8)).
+pub(crate) fn selinux_is_on() -> bool {
+    let found = rustix::fs::statfs("/sys/fs/selinux");
+    found.is_ok_and(|fs| u64::try_from(fs.f_type) == Ok(SELINUX_MAGIC))
+}
+
 /// Security modules of the host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HostSecurity {

@@ -1,7 +1,7 @@
 //! mount_setattr(2), the one call of the mount API that rustix lacks.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::mount::{MountAttrFlags, MountPropagationFlags};
 
@@ -49,16 +49,40 @@ pub fn set_attributes(mount: impl AsFd, change: &Attributes) -> io::Result<()> {
         propagation: u64::from(change.propagation.bits()),
         userns_fd: 0,
     };
-    let recursive = if change.recursive { libc::AT_RECURSIVE } else { 0 };
+    mount_setattr(mount.as_fd(), change.recursive, &attr)
+}
+
+/// Shows owners below `mount`, which must be detached, through the mappings of
+/// `user_namespace` (mount_setattr(2), MOUNT_ATTR_IDMAP).
+///
+/// # Errors
+/// The kernel's reason: EINVAL for a file system that cannot do it.
+pub fn map_ids(
+    mount: impl AsFd,
+    user_namespace: BorrowedFd<'_>,
+    recursive: bool,
+) -> io::Result<()> {
+    let attr = MountAttr {
+        set: u64::from(MountAttrFlags::MOUNT_ATTR_IDMAP.bits()),
+        clear: 0,
+        propagation: 0,
+        userns_fd: u64::try_from(user_namespace.as_raw_fd()).unwrap_or(u64::MAX),
+    };
+    mount_setattr(mount.as_fd(), recursive, &attr)
+}
+
+fn mount_setattr(mount: BorrowedFd<'_>, recursive: bool, attr: &MountAttr) -> io::Result<()> {
+    let recursive = if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a constant C string, `attr` is a live `repr(C)` struct of
-    // the size passed with it, and the kernel only reads both.
+    // the size passed with it, and the kernel only reads both. Descriptors are
+    // borrowed for the call; one that is none answers EBADF.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            mount.as_fd().as_raw_fd(),
+            mount.as_raw_fd(),
             c"".as_ptr(),
             libc::AT_EMPTY_PATH | recursive,
-            &raw const attr,
+            std::ptr::from_ref(attr),
             size_of::<MountAttr>(),
         )
     };

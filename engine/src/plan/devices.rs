@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rcnt_runtime::plan::{DeviceKind, DeviceNode, DeviceRule, DevicesPlan, MountPlan};
+use rcnt_runtime::plan::{DeviceKind, DeviceNode, DeviceRule, DevicesPlan, MountPlan, NodeKind};
 
 use super::mounts;
 
@@ -23,7 +23,7 @@ pub(super) fn all(privileged: bool, host: &[DeviceNode], mounts: &[MountPlan]) -
     if mounts::host_dev(mounts) {
         return DevicesPlan::default();
     }
-    DevicesPlan { nodes: nodes(privileged, host), symlinks: symlinks() }
+    DevicesPlan { nodes: nodes(privileged, host), symlinks: symlinks(), bind: false }
 }
 
 /// The nodes to make; the host's come along for `--privileged`.
@@ -32,7 +32,7 @@ fn nodes(privileged: bool, host: &[DeviceNode]) -> Vec<DeviceNode> {
         .iter()
         .map(|(path, major, minor)| DeviceNode {
             path: PathBuf::from(path),
-            kind: DeviceKind::Char,
+            kind: NodeKind::Char,
             major: *major,
             minor: *minor,
             mode: 0o666,

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use rcnt_runtime::plan::{MountAttributes, MountKind, MountPlan, Propagation};
+use rcnt_runtime::plan::{
+    FilesystemPlan, MountAttributes, MountKind, MountPlan, Propagation, PropagationChange,
+};
 
 use super::Inputs;
 use crate::request::{MountRequest, MountSource, RunRequest};
@@ -30,14 +32,13 @@ pub struct VolumeSource {
 }
 
 const NOTHING_SPECIAL: MountAttributes = MountAttributes {
-    readonly: false,
-    nosuid: true,
-    nodev: true,
-    noexec: true,
-    noatime: false,
-    nodiratime: false,
-    nosymfollow: false,
-    recursive: false,
+    readonly: None,
+    nosuid: Some(true),
+    nodev: Some(true),
+    noexec: Some(true),
+    nodiratime: None,
+    nosymfollow: None,
+    atime: None,
 };
 
 /// Docker's standard mounts, then the user's by destination, then `/etc` files.
@@ -76,49 +77,35 @@ pub(super) fn host_dev(mounts: &[MountPlan]) -> bool {
 }
 
 fn standard(request: &RunRequest, own_network: bool) -> Vec<MountPlan> {
-    let mount = |destination: &str, kind, attributes| MountPlan {
-        destination: destination.into(),
-        kind,
+    let mount = |destination: &str, plan: FilesystemPlan, attributes| MountPlan {
         attributes,
-        copy_up: false,
+        ..MountPlan::new(destination, plan.into())
     };
-    let tmpfs = |size, mode| MountKind::Tmpfs {
-        size: Some(size),
-        mode: Some(mode),
-        uid: None,
-        gid: None,
-        inodes: None,
-    };
-    let readonly = MountAttributes { readonly: !request.privileged, ..NOTHING_SPECIAL };
-    // With the host's network namespace sysfs shows the host's devices: read-only.
-    let sysfs = MountAttributes { readonly: !request.privileged || !own_network, ..readonly };
-    let dev = MountAttributes { nosuid: true, ..MountAttributes::default() };
-    let pts = MountAttributes { nosuid: true, noexec: true, ..MountAttributes::default() };
+    let new = FilesystemPlan::new;
+    let tmpfs = |size: u64, mode: &str| new("tmpfs").with("size", size).with("mode", mode);
+    let yes = Some(true);
+    let readonly =
+        |readonly: bool| MountAttributes { readonly: readonly.then_some(true), ..NOTHING_SPECIAL };
+    let dev = MountAttributes { nosuid: yes, ..MountAttributes::default() };
+    let pts = MountAttributes { nosuid: yes, noexec: yes, ..MountAttributes::default() };
+    let cgroup = MountPlan::new("/sys/fs/cgroup", MountKind::Cgroup);
     vec![
-        mount("/proc", MountKind::Proc, NOTHING_SPECIAL),
-        mount("/dev", tmpfs(64 << 20, 0o755), dev),
-        mount("/dev/pts", MountKind::Devpts, pts),
-        mount("/sys", MountKind::Sysfs, sysfs),
-        mount("/sys/fs/cgroup", MountKind::Cgroup, readonly),
-        mount("/dev/mqueue", MountKind::Mqueue, NOTHING_SPECIAL),
-        mount("/dev/shm", tmpfs(request.shm_size, 0o1777), NOTHING_SPECIAL),
+        mount("/proc", new("proc"), NOTHING_SPECIAL),
+        mount("/dev", tmpfs(64 << 20, "755"), dev),
+        mount("/dev/pts", FilesystemPlan::devpts(), pts),
+        // With the host's network namespace sysfs shows the host's devices: read-only.
+        mount("/sys", new("sysfs"), readonly(!request.privileged || !own_network)),
+        MountPlan { attributes: readonly(!request.privileged), ..cgroup },
+        mount("/dev/mqueue", new("mqueue"), NOTHING_SPECIAL),
+        mount("/dev/shm", tmpfs(request.shm_size, "1777"), NOTHING_SPECIAL),
     ]
 }
 
 fn bind(source: &Path, destination: &Path, read_only: bool) -> MountPlan {
+    let readonly = read_only.then_some(true);
     MountPlan {
-        destination: destination.to_owned(),
-        kind: MountKind::Bind {
-            source: source.to_owned(),
-            recursive: true,
-            propagation: Propagation::Private,
-        },
-        attributes: MountAttributes {
-            readonly: read_only,
-            recursive: read_only,
-            ..MountAttributes::default()
-        },
-        copy_up: false,
+        recursive: MountAttributes { readonly, ..MountAttributes::default() },
+        ..MountPlan::new(destination, MountKind::bind(source, true))
     }
 }
 
@@ -132,12 +119,10 @@ fn from_request(request: &MountRequest) -> Option<MountPlan> {
         MountSource::Volume { .. } => None,
         MountSource::Bind { path, recursive, .. } => {
             let base = bind(path, &request.destination, request.read_only);
+            let to = propagation(request.propagation.as_deref());
             Some(MountPlan {
-                kind: MountKind::Bind {
-                    source: path.clone(),
-                    recursive: *recursive,
-                    propagation: propagation(request.propagation.as_deref()),
-                },
+                kind: MountKind::bind(path, *recursive),
+                propagation: vec![PropagationChange { to, recursive: *recursive }],
                 ..base
             })
         }
@@ -162,28 +147,29 @@ fn tmpfs(
     flags: &[String],
     read_only: bool,
 ) -> MountPlan {
-    let number = |key: &str| {
-        flags.iter().find_map(|f| f.strip_prefix(key)).and_then(|value| value.parse().ok())
-    };
-    let has = |flag: &str| flags.iter().any(|f| f == flag);
+    let mut plan =
+        FilesystemPlan::new("tmpfs").with("mode", format!("{:o}", mode.unwrap_or(0o1777)));
+    if let Some(size) = size {
+        plan = plan.with("size", size);
+    }
+    for key in ["uid", "gid", "nr_inodes"] {
+        let value = |flag: &String| flag.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
+        // Checked when the request was made.
+        if let Some(value) = flags.iter().find_map(value) {
+            plan = plan.with(key, value);
+        }
+    }
+    let unless = |flag: &str| (!flags.iter().any(|f| f == flag)).then_some(true);
     MountPlan {
-        destination: destination.to_owned(),
-        kind: MountKind::Tmpfs {
-            size,
-            mode,
-            uid: number("uid="),
-            gid: number("gid="),
-            inodes: number("nr_inodes=").map(u64::from),
-        },
         // docker's defaults, each of which a flag takes back.
         attributes: MountAttributes {
-            readonly: read_only,
-            nosuid: !has("suid"),
-            nodev: !has("dev"),
-            noexec: !has("exec"),
+            readonly: read_only.then_some(true),
+            nosuid: unless("suid"),
+            nodev: unless("dev"),
+            noexec: unless("exec"),
             ..MountAttributes::default()
         },
-        copy_up: false,
+        ..MountPlan::new(destination, plan.into())
     }
 }
 

@@ -12,9 +12,9 @@ use rustix::fs::{Mode, OFlags, mkdirat, openat, symlinkat};
 use rustix::mount::{MountAttrFlags, MountPropagationFlags};
 
 use super::error::{Doing, InitError};
-use super::fsapi::{Setting, attach, attribute_flags, clone_path, filesystem};
+use super::fsapi::{Setting, attach, change_to, clone_path, filesystem};
 use crate::cgroup::Layout;
-use crate::plan::{MountAttributes, MountKind, MountPlan};
+use crate::plan::{MountKind, MountPlan};
 
 /// One hierarchy, cloned from the host.
 #[derive(Debug)]
@@ -74,31 +74,38 @@ fn part(mountpoint: &Path, controllers: Vec<String>, tree: OwnedFd) -> Part {
     Part { name, aliases, tree }
 }
 
-/// Mounts `view` on `target`. Every mount gets `attributes`.
+/// Mounts `view` on `target`. Every mount gets the plan's attributes.
 pub(crate) fn mount(
     view: &View,
     target: &OwnedFd,
-    destination: &Path,
-    attributes: MountAttributes,
+    plan: &MountPlan,
+    label: Option<&str>,
 ) -> Result<(), InitError> {
-    let change = Attributes {
-        set: attribute_flags(attributes),
-        propagation: MountPropagationFlags::PRIVATE,
-        ..Attributes::default()
-    };
+    let change =
+        Attributes { propagation: MountPropagationFlags::PRIVATE, ..change_to(plan.attributes) };
+    let destination = &plan.destination;
     match view {
         View::None => Ok(()),
         View::Unified(tree) => {
             set_attributes(tree, &change).on("set the attributes of", destination)?;
             attach(tree, target).on("mount the cgroup on", destination)
         }
-        View::Many(parts) => many(parts, target, &change).on("mount the cgroups on", destination),
+        View::Many(parts) => {
+            many(parts, target, &change, label).on("mount the cgroups on", destination)
+        }
     }
 }
 
-fn many(parts: &[Part], target: &OwnedFd, change: &Attributes) -> std::io::Result<()> {
+fn many(
+    parts: &[Part],
+    target: &OwnedFd,
+    change: &Attributes,
+    label: Option<&str>,
+) -> std::io::Result<()> {
     let flags = change.set.difference(MountAttrFlags::MOUNT_ATTR_RDONLY);
-    let tmpfs = filesystem("tmpfs", "tmpfs", &[Setting::Value("mode", "755")], flags)?;
+    let mut settings = vec![Setting::Value("mode", "755")];
+    settings.extend(label.map(|label| Setting::Value("context", label)));
+    let tmpfs = filesystem("tmpfs", "tmpfs", &settings, flags)?;
     attach(&tmpfs, target)?;
     for Part { name, aliases, tree } in parts {
         mkdirat(&tmpfs, name.as_str(), Mode::from_raw_mode(0o755))?;

@@ -41,6 +41,19 @@ pub(crate) enum InitError {
         /// The reason.
         why: &'static str,
     },
+    /// A mount of the plan cannot be made.
+    #[error("error mounting {source_name:?} to rootfs at {:?}: {doing}", destination.display().to_string())]
+    Mount {
+        /// What should have been mounted.
+        source_name: String,
+        /// Inside the container.
+        destination: PathBuf,
+        /// What was being done.
+        doing: String,
+        /// Why not, in the words scripts look for.
+        #[source]
+        source: io::Error,
+    },
     /// The working directory cannot be entered.
     #[error("chdir to cwd ({:?}) failed", path.display().to_string())]
     Cwd {
@@ -78,6 +91,19 @@ impl InitError {
         };
         StartError::new(stage, kind, &self)
     }
+}
+
+/// The kernel's reason as other runtimes put it: "operation not permitted",
+/// without Rust's capital and number, which scripts do not expect.
+pub(crate) fn in_plain_words(error: io::Error) -> io::Error {
+    if error.raw_os_error().is_none() {
+        return error;
+    }
+    let text = error.to_string();
+    let words = text.split(" (os error").next().unwrap_or(&text);
+    let mut letters = words.chars();
+    let first = letters.next().map(|c| c.to_lowercase().to_string()).unwrap_or_default();
+    io::Error::new(error.kind(), format!("{first}{}", letters.as_str()))
 }
 
 /// Says what was being tried when a call failed.

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use rcnt_base::sys::mount::Attributes;
 use rustix::fs::{CWD, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -16,7 +17,7 @@ use rustix::mount::{
     move_mount, open_tree,
 };
 
-use crate::plan::{MountAttributes, Propagation};
+use crate::plan::{AccessTime, MountAttributes, Propagation};
 
 /// An option of a new file system.
 pub(crate) enum Setting<'a> {
@@ -96,30 +97,34 @@ pub(crate) fn attach(mount: impl AsFd, target: impl AsFd) -> io::Result<()> {
     Ok(move_mount(mount.as_fd(), EMPTY, target.as_fd(), EMPTY, flags)?)
 }
 
-/// The attributes to raise for `wanted`.
-pub(crate) fn attribute_flags(wanted: MountAttributes) -> MountAttrFlags {
-    let MountAttributes {
-        readonly,
-        nosuid,
-        nodev,
-        noexec,
-        noatime,
-        nodiratime,
-        nosymfollow,
-        recursive: _,
-    } = wanted;
-    [
+/// What mount_setattr(2) has to be asked for to get `wanted`.
+pub(crate) fn change_to(wanted: MountAttributes) -> Attributes {
+    let MountAttributes { readonly, nosuid, nodev, noexec, nodiratime, nosymfollow, atime } =
+        wanted;
+    let mut change = Attributes::default();
+    for (wish, flag) in [
         (readonly, MountAttrFlags::MOUNT_ATTR_RDONLY),
         (nosuid, MountAttrFlags::MOUNT_ATTR_NOSUID),
         (nodev, MountAttrFlags::MOUNT_ATTR_NODEV),
         (noexec, MountAttrFlags::MOUNT_ATTR_NOEXEC),
-        (noatime, MountAttrFlags::MOUNT_ATTR_NOATIME),
         (nodiratime, MountAttrFlags::MOUNT_ATTR_NODIRATIME),
         (nosymfollow, MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW),
-    ]
-    .into_iter()
-    .filter(|(on, _)| *on)
-    .fold(MountAttrFlags::empty(), |flags, (_, flag)| flags | flag)
+    ] {
+        match wish {
+            Some(true) => change.set |= flag,
+            Some(false) => change.clear |= flag,
+            None => {}
+        }
+    }
+    if let Some(atime) = atime {
+        change.clear |= MountAttrFlags::MOUNT_ATTR__ATIME;
+        change.set |= match atime {
+            AccessTime::Relative => MountAttrFlags::MOUNT_ATTR_RELATIME,
+            AccessTime::Never => MountAttrFlags::MOUNT_ATTR_NOATIME,
+            AccessTime::Strict => MountAttrFlags::MOUNT_ATTR_STRICTATIME,
+        };
+    }
+    change
 }
 
 /// The kernel's flag for a propagation.
@@ -143,17 +148,23 @@ mod tests {
 
     #[test]
     fn each_attribute_has_its_flag() {
-        let all = MountAttributes {
-            readonly: true,
-            nosuid: true,
-            nodev: true,
-            noexec: true,
-            noatime: true,
-            nodiratime: true,
-            nosymfollow: true,
-            recursive: true,
+        let all = |wish| MountAttributes {
+            readonly: wish,
+            nosuid: wish,
+            nodev: wish,
+            noexec: wish,
+            nodiratime: wish,
+            nosymfollow: wish,
+            atime: None,
         };
-        assert_eq!(attribute_flags(all).bits().count_ones(), 7);
-        assert!(attribute_flags(MountAttributes::default()).is_empty());
+        let (raised, lowered) = (change_to(all(Some(true))), change_to(all(Some(false))));
+        assert_eq!(raised.set.bits().count_ones(), 6);
+        assert_eq!((raised.set, raised.clear), (lowered.clear, lowered.set));
+        let nothing = change_to(MountAttributes::default());
+        assert!(nothing.set.is_empty() && nothing.clear.is_empty());
+        let atime = Some(AccessTime::Never);
+        let noatime = change_to(MountAttributes { atime, ..MountAttributes::default() });
+        assert_eq!(noatime.set, MountAttrFlags::MOUNT_ATTR_NOATIME);
+        assert_eq!(noatime.clear, MountAttrFlags::MOUNT_ATTR__ATIME);
     }
 }

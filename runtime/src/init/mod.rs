@@ -15,8 +15,11 @@ mod command;
 mod copy_up;
 mod devices;
 mod error;
+mod filesystems;
 mod fsapi;
 mod identity;
+mod idmap;
+mod lender;
 mod mounts;
 mod namespaces;
 mod no_pivot;
@@ -26,6 +29,7 @@ mod reaper;
 mod root;
 mod rootfs;
 mod shed;
+mod sources;
 mod stage;
 mod terminal;
 
@@ -51,6 +55,7 @@ use command::Command;
 pub(crate) use error::{Doing, InitError};
 pub(crate) use fsapi::{attach, clone_path};
 pub(crate) use identity::become_root;
+pub(crate) use mounts::PROC_FILES;
 pub(crate) use procfs::{Procfs, set_oom_score};
 pub(crate) use root::{Links, Root, clean};
 use shed::Held;
@@ -148,13 +153,19 @@ pub(crate) fn start_through(
     let kept: Vec<BorrowedFd<'_>> =
         joined.chain(lifetime.gate()).chain([channel.as_fd()]).collect();
     let io = shed(io, null, &kept).doing("close inherited descriptors")?;
-    let outside = Outside::open(plan, layout)?;
+    let (lender, borrower) = lender::start(plan).doing("start a helper for the mounts")?.unzip();
+    let outside = Outside { borrower, ..Outside::open(plan, layout)? };
     namespaces::join_as_far_as_allowed(joins)?;
     namespaces::make_time(&plan.namespaces)?;
     let flags = clone_flags(&plan.namespaces);
     match child::clone3_sibling(flags).doing("create the container's namespaces")? {
         Cloned::Parent { pid, .. } => {
+            // Or this copy would keep the lender waiting.
+            drop(outside);
             channel.born(pid.as_raw_nonzero().get()).doing("report to the parent")?;
+            if let Some(lender) = lender {
+                lender.wait();
+            }
             exit_now(0);
         }
         Cloned::Child => {
@@ -176,7 +187,9 @@ pub(crate) fn start_through(
 /// mean something, by a process with the host's rights.
 struct Outside {
     rootfs: rootfs::Source,
-    mounts: Vec<mounts::Source>,
+    mounts: Vec<sources::Source>,
+    /// What opens the rest.
+    borrower: Option<lender::Borrower>,
     null: Option<OwnedFd>,
     cgroups: cgroupfs::View,
 }
@@ -185,7 +198,9 @@ impl Outside {
     fn open(plan: &ContainerPlan, layout: &Layout) -> Result<Self, InitError> {
         Ok(Self {
             rootfs: rootfs::open(&plan.rootfs)?,
-            mounts: mounts::open_sources(&plan.mounts)?,
+            mounts: sources::open_all(plan)
+                .map_err(|(nth, e)| mounts::failed(plan, nth, "open the source", e))?,
+            borrower: None,
             null: paths::clone_null(plan)?,
             cgroups: cgroupfs::open_view(&plan.mounts, layout, &plan.cgroup.path)?,
         })
@@ -227,9 +242,16 @@ fn set_up(
     }
 
     stage.enter("mounts");
-    let devpts = mounts::apply(&root, &plan.mounts, outside.mounts, &outside.cgroups)?;
+    let workplace = mounts::Workplace {
+        plan,
+        root: &root,
+        cgroups: &outside.cgroups,
+        lender: outside.borrower.as_ref(),
+    };
+    let mut mounted = mounts::apply(&workplace, outside.mounts)?;
+    drop(outside.borrower);
     devices::apply(&root, &plan.devices)?;
-    let streams = Streams::open(io, &root, devpts.as_ref())?;
+    let streams = Streams::open(io, &root, mounted.devpts.as_ref())?;
     terminal::bind_console(&root, &streams, plan.devices != DevicesPlan::default())?;
     // A procfs can only be made in a user namespace while a whole one is in sight.
     let procfs = user_namespace.then(Procfs::new).transpose()?;
@@ -238,9 +260,10 @@ fn set_up(
 
     stage.enter("root");
     rootfs::enter(&root, &plan.rootfs, own_mounts)?;
+    mounted.make_readonly()?;
     let cwd = root.ensure_dir(&plan.process.cwd, Links::Follow);
     let cwd = cwd.map_err(|source| InitError::Cwd { path: plan.process.cwd.clone(), source })?;
-    paths::mask(&root, &plan.masked_paths, outside.null)?;
+    paths::mask(&root, plan, outside.null)?;
     paths::make_readonly(&root, &plan.readonly_paths)?;
     if plan.rootfs.readonly {
         rootfs::make_readonly(&root)?;

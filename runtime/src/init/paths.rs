@@ -2,6 +2,7 @@
 //! races its own start could otherwise have us bind a file of its choice where
 //! `/dev/null` was meant (CVE-2025-31133).
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use rustix::mount::MountAttrFlags;
 
 use super::error::{Doing, InitError};
 use super::fsapi::{Setting, attach, clone_of, clone_path, filesystem, is_readonly};
-use super::root::{Links, Root};
+use super::root::{Links, Root, clean};
 use crate::plan::ContainerPlan;
 
 /// The null device, linux Documentation/admin-guide/devices.txt.
@@ -39,12 +40,13 @@ pub(crate) fn clone_null(plan: &ContainerPlan) -> Result<Option<OwnedFd>, InitEr
 /// `spare` if there is none; a directory by an empty, read-only tmpfs (one, shared by all).
 pub(crate) fn mask(
     root: &Root,
-    paths: &[PathBuf],
+    plan: &ContainerPlan,
     mut spare: Option<OwnedFd>,
 ) -> Result<(), InitError> {
     let mut null = None;
     let mut empty = None;
-    for path in paths {
+    let mut done = BTreeSet::new();
+    for path in plan.masked_paths.iter().filter(|path| done.insert(clean(path))) {
         let Some(target) = existing(root, path)? else { continue };
         let directory = is_directory(&target);
         let cover = if directory { &mut empty } else { &mut null };
@@ -52,7 +54,7 @@ pub(crate) fn mask(
         // kind is the master copy of the others.
         let mount = match cover {
             Some(first) => clone_of(&*first, false).on("mask", path)?,
-            None if directory => empty_directory().on("mask", path)?,
+            None if directory => empty_directory(plan.mount_label.as_deref()).on("mask", path)?,
             None => null_device(root, spare.take())?,
         };
         attach(&mount, &target).on("mask", path)?;
@@ -94,12 +96,13 @@ fn is_directory(handle: &OwnedFd) -> bool {
     fstat(handle).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Directory)
 }
 
-fn empty_directory() -> io::Result<OwnedFd> {
+fn empty_directory(label: Option<&str>) -> io::Result<OwnedFd> {
     let flags = MountAttrFlags::MOUNT_ATTR_RDONLY
         | MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let settings = [Setting::Value("nr_inodes", "2"), Setting::Value("mode", "755")];
+    let mut settings = vec![Setting::Value("nr_inodes", "2"), Setting::Value("mode", "755")];
+    settings.extend(label.map(|label| Setting::Value("context", label)));
     filesystem("tmpfs", "tmpfs", &settings, flags)
 }
 

@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::mount::MountAttrFlags;
+use rustix::process::Pid;
 
 use super::error::{Doing, InitError};
 use super::fsapi::filesystem;
@@ -39,6 +40,12 @@ impl Procfs {
         let fifo = retry_on_intr(|| openat(&self.0, path.as_str(), flags, Mode::empty()))?;
         rustix::io::write(&fifo, b"0")?;
         Ok(())
+    }
+
+    /// The user namespace process `pid` is in. Another magic link, of a child of ours.
+    pub(crate) fn user_namespace(&self, pid: Pid) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(openat(&self.0, format!("{pid}/ns/user"), flags, Mode::empty())?)
     }
 
     /// Writes `value` in one write(2), as procfs wants it.

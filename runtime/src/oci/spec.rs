@@ -1,5 +1,6 @@
 //! `spec`: a configuration to start from, and `features`: what this runtime can do.
 
+use super::options;
 use crate::capabilities;
 use serde_json::{Value, json};
 
@@ -62,12 +63,7 @@ pub fn features() -> Value {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": OCI_VERSION,
         "hooks": ["prestart", "createRuntime", "poststart", "poststop"],
-        "mountOptions": [
-            "async", "atime", "bind", "defaults", "dev", "diratime", "exec", "noatime", "nodev",
-            "nodiratime", "noexec", "nosuid", "nosymfollow", "private", "rbind", "relatime", "ro",
-            "rprivate", "rro", "rshared", "rslave", "runbindable", "rw", "shared", "slave", "suid",
-            "symfollow", "tmpcopyup", "unbindable"
-        ],
+        "mountOptions": options::known_words(),
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "uts"],
             "capabilities": capabilities::NAMES.as_slice(),

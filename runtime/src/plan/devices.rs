@@ -13,6 +13,10 @@ pub struct DevicesPlan {
     pub nodes: Vec<DeviceNode>,
     /// Link path → target, `/dev/fd` → `/proc/self/fd`.
     pub symlinks: BTreeMap<PathBuf, PathBuf>,
+    /// Nodes are bound from the host's of the same path: in a user namespace
+    /// mknod(2) makes none. FIFOs are made all the same.
+    #[serde(default)]
+    pub bind: bool,
 }
 
 /// A device node (mknod(2)).
@@ -20,8 +24,8 @@ pub struct DevicesPlan {
 pub struct DeviceNode {
     /// Path inside the container.
     pub path: PathBuf,
-    /// Character or block.
-    pub kind: DeviceKind,
+    /// Character, block, or no device at all.
+    pub kind: NodeKind,
     /// Major number.
     pub major: u32,
     /// Minor number.
@@ -32,6 +36,18 @@ pub struct DeviceNode {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+}
+
+/// What mknod(2) can make for a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeKind {
+    /// `c`, `u`
+    Char,
+    /// `b`
+    Block,
+    /// `p`: a named pipe; its numbers mean nothing.
+    Fifo,
 }
 
 /// The two kinds of device, and "any" for rules.

@@ -46,49 +46,43 @@ fn nothing() -> Result<(), StartError> {
 
 pub fn attributes(text: &str) -> MountAttributes {
     MountAttributes {
-        readonly: text.contains("ro"),
-        nosuid: text.contains("nosuid"),
-        nodev: text.contains("nodev"),
-        noexec: text.contains("noexec"),
+        readonly: text.contains("ro").then_some(true),
+        nosuid: text.contains("nosuid").then_some(true),
+        nodev: text.contains("nodev").then_some(true),
+        noexec: text.contains("noexec").then_some(true),
         ..MountAttributes::default()
     }
 }
 
-pub fn mount(destination: &str, kind: MountKind, text: &str) -> MountPlan {
-    let attributes = attributes(text);
-    MountPlan { destination: destination.into(), kind, attributes, copy_up: false }
+pub fn mount(destination: &str, kind: impl Into<MountKind>, text: &str) -> MountPlan {
+    MountPlan { attributes: attributes(text), ..MountPlan::new(destination, kind.into()) }
 }
 
 pub fn bind(source: impl Into<PathBuf>, destination: &str, text: &str) -> MountPlan {
-    let kind = MountKind::Bind {
-        source: source.into(),
-        recursive: true,
-        propagation: Propagation::Private,
-    };
-    mount(destination, kind, text)
+    mount(destination, MountKind::bind(source, true), text)
 }
 
-fn tmpfs(mode: u32) -> MountKind {
-    MountKind::Tmpfs { size: Some(1 << 20), mode: Some(mode), uid: None, gid: None, inodes: None }
+fn tmpfs(mode: &str) -> FilesystemPlan {
+    FilesystemPlan::new("tmpfs").with("size", 1 << 20).with("mode", mode)
 }
 
 fn standard_mounts() -> Vec<MountPlan> {
     let safe = "nosuid,nodev,noexec";
     vec![
-        mount("/proc", MountKind::Proc, safe),
-        mount("/dev", tmpfs(0o755), "nosuid"),
-        mount("/dev/pts", MountKind::Devpts, "nosuid,noexec"),
-        mount("/sys", MountKind::Sysfs, "ro,nosuid,nodev,noexec"),
+        mount("/proc", FilesystemPlan::new("proc"), safe),
+        mount("/dev", tmpfs("755"), "nosuid"),
+        mount("/dev/pts", FilesystemPlan::devpts(), "nosuid,noexec"),
+        mount("/sys", FilesystemPlan::new("sysfs"), "ro,nosuid,nodev,noexec"),
         mount("/sys/fs/cgroup", MountKind::Cgroup, "ro,nosuid,nodev,noexec"),
-        mount("/dev/mqueue", MountKind::Mqueue, safe),
-        mount("/dev/shm", tmpfs(0o1777), safe),
+        mount("/dev/mqueue", FilesystemPlan::new("mqueue"), safe),
+        mount("/dev/shm", tmpfs("1777"), safe),
     ]
 }
 
 fn devices() -> DevicesPlan {
     let node = |name: &str, major, minor| DeviceNode {
         path: Path::new("/dev").join(name),
-        kind: DeviceKind::Char,
+        kind: NodeKind::Char,
         major,
         minor,
         mode: 0o666,
@@ -113,6 +107,7 @@ fn devices() -> DevicesPlan {
             node("tty", 5, 0),
         ],
         symlinks: links.iter().map(|(a, b)| (a.into(), b.into())).collect(),
+        bind: false,
     }
 }
 
@@ -184,9 +179,11 @@ impl Container {
                 mountpoint: at("root"),
                 readonly: false,
                 propagation: Propagation::Private,
+                propagation_recursive: false,
                 no_pivot: false,
             },
             mounts: standard_mounts(),
+            mount_label: None,
             devices: devices(),
             masked_paths: [
                 "/proc/kcore",

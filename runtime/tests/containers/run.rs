@@ -123,11 +123,12 @@ fn binds() {
 
     container.plan.mounts.push(bind(host.join("missing"), "/x", ""));
     let error = container.fail();
-    assert!(error.message.starts_with("cannot open bind source"), "{error:?}");
+    assert!(error.message.starts_with("error mounting "), "{error:?}");
+    assert!(error.message.ends_with("no such file or directory"), "{error:?}");
     container.plan.mounts.pop();
     container.plan.mounts.push(bind(host.join("rw"), "/etc/passwd", ""));
     let error = container.fail();
-    assert!(error.message.contains("/etc/passwd: Not a directory"), "{error:?}");
+    assert!(error.message.contains("create mount point: not a directory"), "{error:?}");
 }
 
 fn recursive_readonly() {
@@ -142,12 +143,13 @@ fn recursive_readonly() {
         None,
     )
     .unwrap();
-    let mut plan = bind(&host, "/data", "ro");
-    plan.attributes.recursive = true;
+    let mut plan = bind(&host, "/data", "");
+    plan.recursive.readonly = Some(true);
     container.plan.mounts.push(plan);
     assert_eq!(container.run().stdout, "/data:\nsub\n\n/data/sub:\n");
     if let Some(last) = container.plan.mounts.last_mut() {
-        last.attributes.recursive = false;
+        last.recursive.readonly = None;
+        last.attributes.readonly = Some(true);
     }
     assert_eq!(container.run().stdout, "/data:\nsub\n\n/data/sub:\nx\n");
 }
@@ -164,7 +166,7 @@ fn propagation() {
         rustix::mount::mount_bind(&host, &host).unwrap();
         rustix::mount::mount_change(&host, rustix::mount::MountPropagationFlags::SHARED).unwrap();
         let mut plan = bind(&host, "/data", "");
-        plan.kind = MountKind::Bind { source: host.clone(), recursive: true, propagation };
+        plan.propagation = vec![PropagationChange { to: propagation, recursive: true }];
         container.plan.mounts.push(plan);
         let live = container.start().unwrap();
         live.wait_for("ok");
@@ -177,13 +179,12 @@ fn propagation() {
 fn tmpfs() {
     let mut container =
         Container::new("stat -c '%a %u %g' /t; dd if=/dev/zero of=/t/f bs=64k; touch /t/g");
-    let kind = MountKind::Tmpfs {
-        size: Some(128 << 10),
-        mode: Some(0o750),
-        uid: Some(33),
-        gid: Some(44),
-        inodes: Some(10),
-    };
+    let kind = FilesystemPlan::new("tmpfs")
+        .with("size", "128k")
+        .with("mode", "750")
+        .with("uid", 33)
+        .with("gid", 44)
+        .with("nr_inodes", 10);
     container.plan.mounts.push(mount("/t", kind, "nosuid,nodev,noexec"));
     let output = container.run();
     assert!(output.stdout.starts_with("750 33 44\n"), "{output:?}");
