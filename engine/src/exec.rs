@@ -138,9 +138,9 @@ fn prepare(
     }
     let init = stop::first_process(&container).ok_or_else(not_running)?;
     let record = &container.record;
-    let cgroup_path = engine.cgroup_parent(&record.request).join(&container.id);
+    let cgroup = engine.cgroup_parent(&record.request).join(&container.id).into();
     let (user_namespace, time_namespace) = (false, false);
-    let target = ExecTarget { init, cgroup_path, user_namespace, time_namespace };
+    let target = ExecTarget { init, cgroup, user_namespace, time_namespace };
     Ok((target, process_plan(&container, args)?))
 }
 

@@ -105,7 +105,11 @@ pub fn container_plan(inputs: &Inputs<'_>) -> Result<ContainerPlan> {
         masked_paths: security.masked_paths(defaults(&MASKED)),
         readonly_paths: security.readonly_paths(defaults(&READONLY)),
         sysctls: request.sysctls.clone(),
-        cgroup: CgroupPlan { path: inputs.cgroup.clone(), resources: resources(request) },
+        cgroup: CgroupPlan {
+            path: inputs.cgroup.clone(),
+            resources: resources(request),
+            ..CgroupPlan::default()
+        },
         process: process(inputs, &security)?,
         hooks: HooksPlan::default(),
         use_init: request.init,
@@ -155,8 +159,9 @@ fn check_sysctls(sysctls: &BTreeMap<String, String>, own_network: bool) -> Resul
 fn resources(request: &crate::request::RunRequest) -> Resources {
     const PERIOD: u64 = 100_000;
     Resources {
-        memory: request.memory,
-        memory_swap: request.memory_swap,
+        memory: request.memory.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        memory_swap: request.memory_swap.filter(|total| *total != 0),
+        swap_like_memory: request.memory.is_some(),
         cpu_quota: request
             .nano_cpus
             .and_then(|nanos| i64::try_from(nanos.saturating_mul(PERIOD) / 1_000_000_000).ok()),

@@ -9,7 +9,6 @@
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
 
 use rcnt_base::report::StartError;
 use rcnt_base::sys::child::{Cloned, clone3};
@@ -20,13 +19,13 @@ use rustix::process::{DumpableBehavior, Pid, set_dumpable_behavior};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 
 use crate::birth::in_pid_namespace;
-use crate::cgroup::{self, JoinHandles};
+use crate::cgroup::{self, JoinHandles, LayoutKind};
 use crate::channel::{self, ChildEnd};
 use crate::init::{
     Doing, InitError, Launch, Parentage, Procfs, Root, Stage, Streams, become_command, become_root,
     host_null, open_cwd, run_child, set_oom_score, shed,
 };
-use crate::plan::ProcessPlan;
+use crate::plan::{JoinPlan, ProcessPlan};
 use crate::spawn::ChildIo;
 
 /// The container to enter.
@@ -35,8 +34,8 @@ pub struct ExecTarget {
     /// A pidfd of its first process. That it is this container's is the caller's
     /// to check, after opening it: a number can have passed to somebody else.
     pub init: OwnedFd,
-    /// [`crate::plan::CgroupPlan::path`] of the container; empty when it has none.
-    pub cgroup_path: PathBuf,
+    /// Which cgroup to join.
+    pub cgroup: JoinPlan,
     /// Whether it has a user namespace that is not the caller's.
     pub user_namespace: bool,
     /// Whether it has a time namespace that is not the caller's.
@@ -46,7 +45,7 @@ pub struct ExecTarget {
 impl ExecTarget {
     /// The container whose first process is `pid`, of which `init` is a pidfd.
     /// Looks at which of its namespaces are not the caller's.
-    pub fn of(pid: Pid, init: OwnedFd, cgroup_path: PathBuf) -> Self {
+    pub fn of(pid: Pid, init: OwnedFd, cgroup: JoinPlan) -> Self {
         let link = |who: &str, kind: &str| std::fs::read_link(format!("/proc/{who}/ns/{kind}"));
         // None at all on a kernel without them.
         let differs = |kind| {
@@ -54,7 +53,8 @@ impl ExecTarget {
             matches!(both, (Ok(its), Ok(ours)) if its != ours)
         };
         let (user_namespace, time_namespace) = (differs("user"), differs("time"));
-        Self { init, cgroup_path, user_namespace, time_namespace }
+        let cgroup = JoinPlan { init: Some(pid.as_raw_nonzero().get()), ..cgroup };
+        Self { init, cgroup, user_namespace, time_namespace }
     }
 }
 
@@ -87,13 +87,18 @@ pub fn exec(
     let found = must_live(&target.init).doing("find the container's first process");
     found.map_err(fail)?;
     let null = host_null().doing("open /dev/null").map_err(fail)?;
-    let handles = join_handles(&target.cgroup_path).map_err(fail)?;
+    let mut handles = join_handles(&target.cgroup).map_err(fail)?;
     let (parent_end, child_end) = channel::pair().doing("make a channel").map_err(fail)?;
-    let cloned = in_pid_namespace(target.init.as_fd(), || {
-        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-        clone3(UnshareFlags::empty(), handles.as_ref().and_then(JoinHandles::clone_into_fd))
-    });
-    match cloned.doing("start a process in the container").map_err(fail)? {
+    let mut cloned = clone_into(target, handles.as_ref());
+    if let Some(other) = other_cgroup(&target.cgroup, &cloned) {
+        handles = Some(other);
+        cloned = clone_into(target, handles.as_ref());
+    }
+    let doing = match target.cgroup.sub.is_empty() {
+        true => "start a process in the container",
+        false => "start a process in the container, adding pid of it to cgroups",
+    };
+    match cloned.doing(doing).map_err(fail)? {
         Cloned::Parent { pid, pidfd } => {
             // Ours would hide the child's end of file.
             drop(child_end);
@@ -126,12 +131,32 @@ fn must_live(init: &OwnedFd) -> rustix::io::Result<()> {
     }
 }
 
-fn join_handles(path: &Path) -> Result<Option<JoinHandles>, InitError> {
-    if path.as_os_str().is_empty() {
+fn clone_into(target: &ExecTarget, handles: Option<&JoinHandles>) -> std::io::Result<Cloned> {
+    in_pid_namespace(target.init.as_fd(), || {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+        clone3(UnshareFlags::empty(), handles.and_then(JoinHandles::clone_into_fd))
+    })
+}
+
+fn join_handles(plan: &JoinPlan) -> Result<Option<JoinHandles>, InitError> {
+    if plan.path.as_os_str().is_empty() {
         return Ok(None);
     }
     let layout = cgroup::layout().map_err(std::io::Error::other).doing("find the cgroups")?;
-    Ok(Some(cgroup::open(&layout, path)?))
+    Ok(Some(cgroup::open_for(&layout.based(&plan.bases), plan)?))
+}
+
+/// A v2 cgroup whose processes have made cgroups of their own in it takes no
+/// process any more (cgroups(7), "no internal processes"): then the one that the
+/// container's first process has moved to.
+fn other_cgroup(plan: &JoinPlan, cloned: &std::io::Result<Cloned>) -> Option<JoinHandles> {
+    let busy = |error: &std::io::Error| {
+        [libc::EBUSY, libc::EOPNOTSUPP, libc::ENODEV].map(Some).contains(&error.raw_os_error())
+    };
+    let full = cloned.as_ref().is_err_and(busy);
+    let pid = plan.init.filter(|_| full && plan.sub.is_empty())?;
+    let layout = cgroup::layout().ok().filter(|layout| layout.kind() == LayoutKind::V2)?;
+    cgroup::open_of(&layout, pid).ok()
 }
 
 struct ExecBirth<'a> {

@@ -1,6 +1,7 @@
 //! An OCI bundle's `config.json` → [`ContainerPlan`]. Pure but for reading the
 //! file. What rcnt cannot do is refused in words, never ignored.
 
+mod cgroup;
 pub mod config;
 mod devices;
 mod hooks;
@@ -9,16 +10,21 @@ mod namespaces;
 mod options;
 mod process;
 mod resources;
+pub mod resources_config;
 mod seccomp;
 pub mod spec;
 mod sysctls;
+mod unit_properties;
 
 use std::path::{Path, PathBuf};
 
+pub use cgroup::CgroupDriver;
 pub use config::{Linux, Process, Spec};
 pub use hooks::{OutsideHooks, outside_hooks, state};
 pub use mounts::forbid_pivot;
 pub use process::process_plan;
+pub use resources::limits;
+pub use resources_config::LinuxResources;
 use serde::de::DeserializeOwned;
 
 use crate::plan::*;
@@ -62,6 +68,9 @@ pub enum OciError {
     /// What we may pass on cannot be found out.
     #[error("cannot read the caller's capabilities")]
     Capabilities(#[source] std::io::Error),
+    /// Where a relative cgroup path begins cannot be found out.
+    #[error("cannot read /proc/self/cgroup")]
+    OwnCgroup(#[source] std::io::Error),
 }
 
 /// The field at JSON path `path` cannot be met, because of `problem`.
@@ -98,7 +107,12 @@ pub fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, OciErro
 }
 
 /// The plan of container `id`.
-pub fn plan(id: &str, bundle: &Path, spec: &Spec) -> Result<ContainerPlan, OciError> {
+pub fn plan(
+    id: &str,
+    bundle: &Path,
+    spec: &Spec,
+    driver: CgroupDriver,
+) -> Result<ContainerPlan, OciError> {
     let linux = spec.linux().as_ref().ok_or(OciError::Missing("linux section"))?;
     let process = spec.process().as_ref().ok_or(OciError::Missing("process"))?;
     refuse_unknown(linux)?;
@@ -123,10 +137,9 @@ pub fn plan(id: &str, bundle: &Path, spec: &Spec) -> Result<ContainerPlan, OciEr
             spec.domainname().as_deref(),
             &namespaces,
         )?,
-        cgroup: CgroupPlan {
-            path: resources::cgroup_path(id, linux)?,
-            resources: resources::resources(linux.resources().as_ref())?,
-        },
+        cgroup: cgroup::cgroup(id, spec, driver, || {
+            std::fs::read_to_string("/proc/self/cgroup").map_err(OciError::OwnCgroup)
+        })?,
         process: process_plan(process, linux)?,
         hooks: hooks::inside(spec, hooks::state(id, bundle, spec))?,
         use_init: false,
@@ -154,8 +167,8 @@ mod tests {
 
     #[test]
     fn the_default_configuration_is_planned_whole() {
-        let plan = plan("abc", Path::new("/b"), &default_spec()).unwrap();
-        assert_eq!(plan.cgroup.path, Path::new("rcnt-oci/abc"));
+        let plan = plan("abc", Path::new("/b"), &default_spec(), CgroupDriver::Files).unwrap();
+        assert_eq!(plan.cgroup.path, Path::new("abc"));
         assert_eq!(plan.namespaces.new.len(), 6);
         assert_eq!(plan.rootfs.mountpoint, Path::new("/b/rootfs"));
         assert_eq!(plan.mounts.len(), 7);
@@ -171,7 +184,7 @@ mod tests {
             let mut config = spec::default_config();
             *config.pointer_mut(pointer).unwrap() = value;
             let spec: Spec = serde_json::from_value(config).unwrap();
-            plan("x", Path::new("/b"), &spec).unwrap_err().to_string()
+            plan("x", Path::new("/b"), &spec, CgroupDriver::Files).unwrap_err().to_string()
         };
         let text = refused("/mounts/0/type", "bind".into());
         assert!(text.starts_with("config.json: mounts[0].type: "), "{text}");

@@ -250,7 +250,7 @@ fn spawn_with(
     inside: &mut dyn FnMut() -> Result<(), StartError>,
     lifetime: Lifetime,
 ) -> Result<Init, SpawnError> {
-    let layout = cgroup::layout()?;
+    let layout = cgroup::layout_of(&plan.cgroup)?;
     let joins = open_joins(plan)?;
     let null = init::host_null().map_err(SpawnError::Null)?;
     let (parent_end, child_end) = channel::pair().map_err(SpawnError::Channel)?;
@@ -269,7 +269,7 @@ fn spawn_with(
     birth::first_process(birth, parent_end, child_end).inspect_err(|_| {
         if own_cgroup {
             // The error that brought us here is the one worth telling.
-            let _ = cgroup::remove(&layout, &plan.cgroup.path);
+            let _ = cgroup::destroy(&layout, &plan.cgroup);
         }
     })
 }

@@ -62,7 +62,11 @@ impl Group {
     }
 
     fn create(&self, resources: Resources) -> Result<cgroup::JoinHandles, CgroupError> {
-        cgroup::create(&self.layout, &CgroupPlan { path: self.path.clone(), resources })
+        cgroup::create(&self.layout, &self.plan(resources))
+    }
+
+    fn plan(&self, resources: Resources) -> CgroupPlan {
+        CgroupPlan { path: self.path.clone(), resources, ..CgroupPlan::default() }
     }
 
     /// Creates it and runs `act` inside; gives the exit code.
@@ -135,6 +139,7 @@ fn limits_are_written() {
     let group = Group::new("limits");
     let mut resources = Resources {
         memory: Some(64 << 20),
+        swap_like_memory: true,
         memory_reservation: Some(32 << 20),
         cpu_quota: Some(50_000),
         cpu_period: Some(100_000),
@@ -400,7 +405,11 @@ fn measure(what: &str, layout: Layout, resources: &Resources) {
     let mut spent: [Vec<Duration>; 4] = Default::default();
     for round in 0..ROUNDS {
         let path = group.path.with_file_name(round.to_string());
-        let plan = CgroupPlan { path: path.clone(), resources: resources.clone() };
+        let plan = CgroupPlan {
+            path: path.clone(),
+            resources: resources.clone(),
+            ..CgroupPlan::default()
+        };
         let begin = Instant::now();
         let handles = cgroup::create(&group.layout, &plan).unwrap();
         spent[0].push(begin.elapsed());

@@ -1,60 +1,52 @@
 //! Makes a cgroup in every hierarchy. On the start path: per v1 hierarchy one
 //! mkdir(2) and one open(2) of its `tasks` file, plus the writes asked for.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use super::join::{JoinHandles, open};
 use super::layout::{Layout, LayoutKind};
+use super::life::{is_frozen, remove_empty_parents};
 use super::limits::{self, FileWrite};
-use super::{CgroupError, checked, devices, remove, write_value};
+use super::write::write_all;
+use super::{CgroupError, checked, devices, pids, systemd, write_value};
 use crate::plan::CgroupPlan;
 
-/// Descriptors with which a process puts *itself* into a cgroup. Made by the
-/// parent before clone3(2), used by init. All close-on-exec.
-#[derive(Debug, Default)]
-pub struct JoinHandles {
-    /// The `tasks` file of each v1 hierarchy, writable, with its name for errors.
-    tasks: Vec<(PathBuf, OwnedFd)>,
-    /// The v2 directory.
-    unified: Option<OwnedFd>,
-}
-
-impl JoinHandles {
-    /// Puts the calling, single-threaded process into the v1 hierarchies by
-    /// writing "0" to each `tasks` file (a few µs each). The v2 part is joined at
-    /// birth with [`JoinHandles::clone_into_fd`], never here.
-    ///
-    /// # Errors
-    /// [`CgroupError::Io`] naming the file.
-    pub fn join_self(&self) -> Result<(), CgroupError> {
-        for (path, tasks) in &self.tasks {
-            rustix::io::write(tasks, b"0").map_err(CgroupError::io("join", path))?;
-        }
-        Ok(())
-    }
-
-    /// The v2 directory for clone3(2)'s `CLONE_INTO_CGROUP`; `None` on a pure v1 machine.
-    pub fn clone_into_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.unified.as_ref().map(AsFd::as_fd)
-    }
-}
-
-/// Creates the cgroup in every hierarchy and writes its limits.
+/// Creates the cgroup in every hierarchy (`layout` is that of the plan, see
+/// [`super::layout_of`]) and writes its limits.
 ///
 /// # Errors
 /// [`CgroupError`]; what was made is removed again.
 pub fn create(layout: &Layout, plan: &CgroupPlan) -> Result<JoinHandles, CgroupError> {
     let path = checked(&plan.path)?;
     let writes = limits::plan_writes(layout, &plan.resources)?;
-    let made = make(layout, path, plan, &writes);
-    if made.is_err() {
-        // The first error is the one worth telling.
-        let _ = remove(layout, path);
+    let placeholder = match &plan.unit {
+        Some(unit) => {
+            refuse_used(layout, path)?;
+            Some(systemd::start(layout, unit, &plan.resources)?)
+        }
+        None => None,
+    };
+    let mut made = Vec::new();
+    match make(layout, path, plan, &writes, &mut made) {
+        Ok(handles) => Ok(handles.kept_by(placeholder)),
+        Err(error) => {
+            // The first error is the one worth telling.
+            drop(placeholder);
+            if let Some(unit) = &plan.unit {
+                let _ = systemd::stop(unit);
+            }
+            for dir in made.iter().rev() {
+                let _ = rustix::fs::rmdir(dir);
+            }
+            if !made.is_empty() {
+                let _ = remove_empty_parents(layout, path);
+            }
+            Err(error)
+        }
     }
-    made
 }
 
 fn make(
@@ -62,63 +54,65 @@ fn make(
     path: &Path,
     plan: &CgroupPlan,
     writes: &[FileWrite],
+    made: &mut Vec<PathBuf>,
 ) -> Result<JoinHandles, CgroupError> {
+    let mut fresh = true;
     for hierarchy in &layout.v1 {
+        let root = hierarchy.dir(Path::new(""));
         let cpuset = hierarchy.controllers.contains("cpuset");
-        make_dirs(&hierarchy.mountpoint, path, &mut |made| {
+        fresh &= make_dirs(&root, path, made, &mut |made| {
             if cpuset { inherit_cpuset(made) } else { Ok(()) }
         })?;
         if cpuset {
-            ensure_cpuset(&hierarchy.mountpoint, path)?;
+            ensure_cpuset(&root, path)?;
         }
     }
     if let Some(root) = &layout.unified {
-        make_dirs(root, path, &mut |_| Ok(()))?;
-        enable_controllers(root, path, &wanted_on_v2(layout, plan))?;
+        let path = &layout.unified_base.join(path);
+        fresh &= make_dirs(root, path, made, &mut |_| Ok(()))?;
+        enable_controllers(root, path, &wanted_on_v2(layout, plan)?)?;
     }
-    for write in writes {
-        apply(write, path)?;
+    // Unless systemd has just made it for us and our placeholder is in it.
+    if !fresh && plan.unit.is_none() {
+        refuse_used(layout, path)?;
     }
+    write_all(writes, path)?;
     devices::apply(layout, path, &plan.resources.devices)?;
     open(layout, path)
 }
 
-/// Join handles of an existing cgroup.
-///
-/// # Errors
-/// [`CgroupError::Io`] naming the file that cannot be opened.
-pub fn open(layout: &Layout, path: &Path) -> Result<JoinHandles, CgroupError> {
-    let path = checked(path)?;
-    let mut handles = JoinHandles::default();
-    for hierarchy in &layout.v1 {
-        let file = hierarchy.mountpoint.join(path).join("tasks");
-        let tasks = rustix::fs::open(&file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(CgroupError::io("open", &file))?;
-        handles.tasks.push((file, tasks));
+/// A cgroup may be there already, prepared by somebody or left by a start that was
+/// cut short. One with processes is somebody else's, and in a frozen one the
+/// start would hang.
+fn refuse_used(layout: &Layout, path: &Path) -> Result<(), CgroupError> {
+    let count = pids(layout, path)?.len();
+    if count > 0 {
+        return Err(CgroupError::NotEmpty { path: path.to_owned(), count });
     }
-    if let Some(root) = &layout.unified {
-        let dir = root.join(path);
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let fd =
-            rustix::fs::open(&dir, flags, Mode::empty()).map_err(CgroupError::io("open", &dir))?;
-        handles.unified = Some(fd);
+    if is_frozen(layout, path) {
+        return Err(CgroupError::Frozen(path.to_owned()));
     }
-    Ok(handles)
+    Ok(())
 }
 
 /// mkdir -p below `mountpoint`; `on_parent` is called for each directory above
-/// the last that did not exist before. An existing last directory is fine: a
-/// start that was cut short may have left it.
+/// the last that did not exist before. `made` gets the last, when it was not there;
+/// the ones above may be in use by others at once. Whether it was not there.
 fn make_dirs(
     mountpoint: &Path,
     path: &Path,
+    made: &mut Vec<PathBuf>,
     on_parent: &mut dyn FnMut(&Path) -> Result<(), CgroupError>,
-) -> Result<(), CgroupError> {
+) -> Result<bool, CgroupError> {
     let leaf = mountpoint.join(path);
     // Somebody may remove the empty parents between our two steps.
     for _ in 0..16 {
         match rustix::fs::mkdir(&leaf, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => return Ok(()),
+            Ok(()) => {
+                made.push(leaf);
+                return Ok(true);
+            }
+            Err(Errno::EXIST) => return Ok(false),
             Err(Errno::NOENT) => make_parents(mountpoint, path, on_parent)?,
             Err(error) => return Err(CgroupError::io("create", &leaf)(error)),
         }
@@ -190,25 +184,37 @@ fn is_blank(file: &Path) -> Result<bool, CgroupError> {
 }
 
 /// The v2 controllers to switch on: on a pure v2 host those that limits and
-/// statistics use; beside v1 only what a limit needs, since there the tree is
-/// mostly somebody else's.
-fn wanted_on_v2(layout: &Layout, plan: &CgroupPlan) -> Vec<&'static str> {
+/// statistics use, or all; beside v1 only what a limit needs, since there the tree
+/// is mostly somebody else's.
+fn wanted_on_v2(layout: &Layout, plan: &CgroupPlan) -> Result<Vec<String>, CgroupError> {
     let mut wanted = limits::wanted_controllers(&plan.resources);
     wanted.retain(|name| layout.v1_of(if *name == "io" { "blkio" } else { name }).is_none());
-    if layout.kind() == LayoutKind::V2 {
-        for usual in ["cpu", "io", "memory", "pids"] {
-            if !wanted.contains(&usual) {
-                wanted.push(usual);
+    let mut wanted: Vec<String> = wanted.into_iter().map(str::to_owned).collect();
+    let mut add = |names: &mut dyn Iterator<Item = &str>| {
+        for name in names {
+            if !wanted.iter().any(|known| known == name) {
+                wanted.push(name.to_owned());
             }
         }
+    };
+    match &layout.unified {
+        Some(root) if layout.kind() == LayoutKind::V2 && plan.all_controllers => {
+            let file = root.join("cgroup.controllers");
+            let text = std::fs::read_to_string(&file).map_err(CgroupError::io("read", &file))?;
+            add(&mut text.split_ascii_whitespace());
+        }
+        Some(_) if layout.kind() == LayoutKind::V2 => {
+            add(&mut ["cpu", "io", "memory", "pids"].into_iter());
+        }
+        _ => {}
     }
-    wanted
+    Ok(wanted)
 }
 
 /// Enables `wanted` in every directory above `path`. A controller the root does
 /// not offer, or that processes in a parent forbid, stays off: the write of the
 /// limit that needs it then says so; without a limit nothing is lost but figures.
-fn enable_controllers(root: &Path, path: &Path, wanted: &[&str]) -> Result<(), CgroupError> {
+fn enable_controllers(root: &Path, path: &Path, wanted: &[String]) -> Result<(), CgroupError> {
     if wanted.is_empty() {
         return Ok(());
     }
@@ -219,8 +225,11 @@ fn enable_controllers(root: &Path, path: &Path, wanted: &[&str]) -> Result<(), C
         // Reading first: a write takes the cgroup lock and waits for dying children.
         let enabled = std::fs::read_to_string(&file).map_err(CgroupError::io("read", &file))?;
         let enabled: Vec<&str> = enabled.split_ascii_whitespace().collect();
-        let missing: Vec<String> =
-            wanted.iter().filter(|c| !enabled.contains(*c)).map(|c| format!("+{c}")).collect();
+        let missing: Vec<String> = wanted
+            .iter()
+            .filter(|c| !enabled.contains(&c.as_str()))
+            .map(|c| format!("+{c}"))
+            .collect();
         if let Err(error) = enable(&file, &missing) {
             log::debug!("cannot enable {missing:?} in {}: {error}", file.display());
         }
@@ -251,22 +260,5 @@ fn enable(file: &Path, controllers: &[String]) -> rustix::io::Result<()> {
             Ok(())
         }
         done => done,
-    }
-}
-
-/// Writes the first file of `write` that exists.
-fn apply(write: &FileWrite, path: &Path) -> Result<(), CgroupError> {
-    let dir = write.mountpoint.join(path);
-    for (name, value) in &write.choices {
-        let file = dir.join(name);
-        match write_value(&file, value) {
-            Ok(()) => return Ok(()),
-            Err(Errno::NOENT) => {}
-            Err(error) => return Err(CgroupError::io("write", &file)(error)),
-        }
-    }
-    match (write.wish, write.choices.first()) {
-        (Some(wish), Some((name, _))) => Err(CgroupError::NoFile { wish, path: dir.join(name) }),
-        _ => Ok(()),
     }
 }

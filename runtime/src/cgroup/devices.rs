@@ -51,9 +51,9 @@ pub(super) fn apply(layout: &Layout, path: &Path, rules: &[DeviceRule]) -> Resul
     if rules.is_empty() {
         return Ok(());
     }
-    match (layout.v1_of("devices"), &layout.unified) {
-        (Some(hierarchy), _) => apply_v1(&hierarchy.mountpoint.join(path), rules),
-        (None, Some(root)) => apply_v2(&root.join(path), rules),
+    match (layout.v1_of("devices"), layout.unified_dir(path)) {
+        (Some(hierarchy), _) => apply_v1(&hierarchy.dir(path), rules),
+        (None, Some(dir)) => apply_v2(&dir, rules),
         (None, None) => Err(CgroupError::NoDevices),
     }
 }

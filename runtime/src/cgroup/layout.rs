@@ -4,9 +4,12 @@
 //! [`Layout::parse`] is pure; [`read`] gives it /proc/self/mountinfo. Paths of a
 //! plan are put below each *mount point*, not below the caller's own cgroup: a
 //! container must outlive the login session that started it, and v2 forbids
-//! children beside processes (cgroups(7), "no internal processes").
+//! children beside processes (cgroups(7), "no internal processes"). Only where a
+//! plan says so by [`CgroupPlan::bases`] they begin further down.
+//!
+//! [`CgroupPlan::bases`]: crate::plan::CgroupPlan::bases
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -38,6 +41,16 @@ pub struct Hierarchy {
     pub mountpoint: PathBuf,
     /// `cpu`, `cpuacct`, or `name=systemd`.
     pub controllers: BTreeSet<String>,
+    /// Where plan paths begin, below the mount point; empty = right there.
+    #[serde(default)]
+    pub base: PathBuf,
+}
+
+impl Hierarchy {
+    /// The directory of a plan's path.
+    pub fn dir(&self, path: &Path) -> PathBuf {
+        self.mountpoint.join(&self.base).join(path)
+    }
 }
 
 /// The three ways a machine's cgroups are arranged.
@@ -58,6 +71,9 @@ pub struct Layout {
     pub v1: Vec<Hierarchy>,
     /// Where the v2 tree is mounted.
     pub unified: Option<PathBuf>,
+    /// Where plan paths begin in it, as in [`Hierarchy::base`].
+    #[serde(default)]
+    pub unified_base: PathBuf,
 }
 
 /// Why the cgroup hierarchies of this machine cannot be understood.
@@ -85,7 +101,7 @@ pub fn read() -> Result<Layout, LayoutError> {
     // A systemd host: one call instead of a text with a line per mount.
     let root = rustix::fs::statfs(USUAL);
     if root.is_ok_and(|fs| u64::try_from(fs.f_type) == Ok(CGROUP2_SUPER_MAGIC)) {
-        return Ok(Layout { v1: Vec::new(), unified: Some(USUAL.into()) });
+        return Ok(Layout { unified: Some(USUAL.into()), ..Layout::default() });
     }
     let text = std::fs::read("/proc/self/mountinfo").map_err(LayoutError::Read)?;
     let layout = Layout::parse(&text);
@@ -115,6 +131,21 @@ impl Layout {
         layout
     }
 
+    /// The same hierarchies with plan paths beginning at `bases`
+    /// ([`CgroupPlan::bases`](crate::plan::CgroupPlan::bases)).
+    #[must_use]
+    pub fn based(mut self, bases: &BTreeMap<String, PathBuf>) -> Self {
+        if bases.is_empty() {
+            return self;
+        }
+        for hierarchy in &mut self.v1 {
+            let base = hierarchy.controllers.iter().find_map(|name| bases.get(name));
+            hierarchy.base = base.cloned().unwrap_or_default();
+        }
+        self.unified_base = bases.get("").cloned().unwrap_or_default();
+        self
+    }
+
     /// Which of the three arrangements this is.
     pub fn kind(&self) -> LayoutKind {
         match (self.v1.is_empty(), self.unified.is_some()) {
@@ -129,10 +160,14 @@ impl Layout {
         self.v1.iter().find(|h| h.controllers.contains(controller))
     }
 
+    /// The directory of a plan's path in the v2 tree.
+    pub fn unified_dir(&self, path: &Path) -> Option<PathBuf> {
+        Some(self.unified.as_ref()?.join(&self.unified_base).join(path))
+    }
+
     /// `path` in every hierarchy, v1 first.
     pub fn directories(&self, path: &Path) -> Vec<PathBuf> {
-        let mounts = self.v1.iter().map(|h| &h.mountpoint).chain(&self.unified);
-        mounts.map(|mount| mount.join(path)).collect()
+        self.v1.iter().map(|h| h.dir(path)).chain(self.unified_dir(path)).collect()
     }
 
     /// The same hierarchy may be mounted more than once (chroots, containers'
@@ -176,7 +211,7 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
             let controllers: BTreeSet<String> =
                 options.split(',').filter(ours).map(str::to_owned).collect();
             let known = !controllers.is_empty();
-            known.then_some(Mount::V1(Hierarchy { mountpoint, controllers }))
+            known.then_some(Mount::V1(Hierarchy { mountpoint, controllers, base: PathBuf::new() }))
         }
         _ => None,
     }
@@ -228,6 +263,23 @@ mod tests {
             layout.directories(Path::new("a/b")).last().unwrap(),
             Path::new("/sys/fs/cgroup/unified/a/b")
         );
+    }
+
+    #[test]
+    fn paths_begin_where_the_plan_says() {
+        let bases = [("cpuacct", "a/b"), ("", "user.slice")];
+        let bases = bases.map(|(name, base)| (name.to_owned(), PathBuf::from(base))).into();
+        let layout = Layout::parse(HYBRID.as_bytes()).based(&bases);
+        let path = Path::new("x");
+        let shown = |p: PathBuf| p.display().to_string();
+        assert_eq!(
+            shown(layout.v1_of("cpu").unwrap().dir(path)),
+            "/sys/fs/cgroup/cpu,cpuacct/a/b/x"
+        );
+        assert_eq!(shown(layout.v1_of("memory").unwrap().dir(path)), "/sys/fs/cgroup/memory/x");
+        let unified = layout.directories(path).pop().unwrap();
+        assert_eq!(shown(unified), "/sys/fs/cgroup/unified/user.slice/x");
+        assert_eq!(Layout::parse(b"").unified_dir(path), None);
     }
 
     #[test]

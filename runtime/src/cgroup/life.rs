@@ -13,7 +13,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::layout::Layout;
-use super::{CgroupError, checked, write_value};
+use super::{CgroupError, checked, systemd, write_value};
+use crate::plan::CgroupPlan;
 
 /// How long SIGKILL, the freezer and the last process's exit may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -54,8 +55,8 @@ pub fn kill_all(layout: &Layout, path: &Path) -> Result<(), CgroupError> {
     if is_known_empty(layout, path) {
         return Ok(());
     }
-    if let Some(root) = &layout.unified {
-        let file = root.join(path).join("cgroup.kill");
+    if let Some(dir) = layout.unified_dir(path) {
+        let file = dir.join("cgroup.kill");
         match write_value(&file, "1") {
             Ok(()) | Err(Errno::NOENT | Errno::NODEV) => {}
             Err(error) => return Err(CgroupError::io("write", &file)(error)),
@@ -90,16 +91,16 @@ pub fn kill_all(layout: &Layout, path: &Path) -> Result<(), CgroupError> {
 /// through every hierarchy: the kernel's own counts over all below. `false` is
 /// no answer. Whoever slipped out of both would still make [`remove`] fail.
 fn is_known_empty(layout: &Layout, path: &Path) -> bool {
-    let says = |mount: &Path, file: &str, nobody: fn(&str) -> bool| match fs::read_to_string(
-        mount.join(path).join(file),
+    let says = |dir: PathBuf, file: &str, nobody: fn(&str) -> bool| match fs::read_to_string(
+        dir.join(file),
     ) {
         Ok(text) => nobody(&text),
         Err(error) => is_gone(&error),
     };
     let unpopulated = |text: &str| super::stats::field(text, "populated") == Some(0);
-    let unified = layout.unified.as_ref().map(|root| says(root, "cgroup.events", unpopulated));
+    let unified = layout.unified_dir(path).map(|dir| says(dir, "cgroup.events", unpopulated));
     let zero = |text: &str| text.trim() == "0";
-    let counted = layout.v1_of("pids").map(|pids| says(&pids.mountpoint, "pids.current", zero));
+    let counted = layout.v1_of("pids").map(|pids| says(pids.dir(path), "pids.current", zero));
     let answers: Vec<bool> = unified.into_iter().chain(counted).collect();
     !answers.is_empty() && answers.into_iter().all(|empty| empty)
 }
@@ -119,14 +120,12 @@ fn kill_listed(layout: &Layout, path: &Path) -> Result<(), CgroupError> {
 }
 
 fn request_frozen(layout: &Layout, path: &Path, frozen: bool) {
-    let (file, value) = match (layout.v1_of("freezer"), &layout.unified) {
+    let (file, value) = match (layout.v1_of("freezer"), layout.unified_dir(path)) {
         (Some(freezer), _) => {
-            let file = freezer.mountpoint.join(path).join("freezer.state");
+            let file = freezer.dir(path).join("freezer.state");
             (file, if frozen { "FROZEN" } else { "THAWED" })
         }
-        (None, Some(root)) => {
-            (root.join(path).join("cgroup.freeze"), if frozen { "1" } else { "0" })
-        }
+        (None, Some(dir)) => (dir.join("cgroup.freeze"), if frozen { "1" } else { "0" }),
         (None, None) => return,
     };
     let _ = write_value(&file, value);
@@ -152,9 +151,9 @@ pub fn thaw(layout: &Layout, path: &Path) -> Result<(), CgroupError> {
 /// exist, is not.
 pub fn is_frozen(layout: &Layout, path: &Path) -> bool {
     let Ok(path) = checked(path) else { return false };
-    let (file, thawed) = match (layout.v1_of("freezer"), &layout.unified) {
-        (Some(freezer), _) => (freezer.mountpoint.join(path).join("freezer.state"), "THAWED"),
-        (None, Some(root)) => (root.join(path).join("cgroup.freeze"), "0"),
+    let (file, thawed) = match (layout.v1_of("freezer"), layout.unified_dir(path)) {
+        (Some(freezer), _) => (freezer.dir(path).join("freezer.state"), "THAWED"),
+        (None, Some(dir)) => (dir.join("cgroup.freeze"), "0"),
         (None, None) => return false,
     };
     fs::read_to_string(file).is_ok_and(|text| text.trim() != thawed)
@@ -164,12 +163,11 @@ fn set_frozen(layout: &Layout, path: &Path, frozen: bool) -> Result<(), CgroupEr
     let path = checked(path)?;
     if let Some(freezer) = layout.v1_of("freezer") {
         let state = if frozen { "FROZEN" } else { "THAWED" };
-        let file = freezer.mountpoint.join(path).join("freezer.state");
+        let file = freezer.dir(path).join("freezer.state");
         return settle(&file, state, path, |text| text.trim() == state, &file);
     }
-    let Some(root) = &layout.unified else { return Err(CgroupError::NoFreezer) };
-    let file = root.join(path).join("cgroup.freeze");
-    let events = root.join(path).join("cgroup.events");
+    let Some(dir) = layout.unified_dir(path) else { return Err(CgroupError::NoFreezer) };
+    let (file, events) = (dir.join("cgroup.freeze"), dir.join("cgroup.events"));
     let (value, state) = if frozen { ("1", "frozen 1") } else { ("0", "frozen 0") };
     settle(&file, value, path, |text| text.lines().any(|line| line == state), &events)
 }
@@ -207,9 +205,9 @@ fn settle(
 /// A file is there but cannot be read.
 pub fn oom_killed(layout: &Layout, path: &Path) -> Result<bool, CgroupError> {
     let path = checked(path)?;
-    let file = match (layout.v1_of("memory"), &layout.unified) {
-        (Some(memory), _) => memory.mountpoint.join(path).join("memory.oom_control"),
-        (None, Some(root)) => root.join(path).join("memory.events"),
+    let file = match (layout.v1_of("memory"), layout.unified_dir(path)) {
+        (Some(memory), _) => memory.dir(path).join("memory.oom_control"),
+        (None, Some(dir)) => dir.join("memory.events"),
         (None, None) => return Ok(false),
     };
     match fs::read_to_string(&file) {
@@ -254,6 +252,17 @@ fn remove_dir(dir: &Path, deadline: Instant) -> Result<(), CgroupError> {
             Err(error) => return Err(CgroupError::io("remove", dir)(error)),
         }
     }
+}
+
+/// [`remove`] for a plan: a systemd unit is stopped first. "Already gone" is done.
+///
+/// # Errors
+/// As [`remove`], or systemd cannot be asked.
+pub fn destroy(layout: &Layout, plan: &CgroupPlan) -> Result<(), CgroupError> {
+    // A unit that stays must not keep us from removing what is ours.
+    let stopped = plan.unit.as_ref().map_or(Ok(()), systemd::stop);
+    remove(layout, &plan.path)?;
+    Ok(stopped?)
 }
 
 /// Removes the directories above `path` that are empty, as far as they are. For

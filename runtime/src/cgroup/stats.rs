@@ -46,13 +46,13 @@ pub struct Stats {
 pub fn read(layout: &Layout, path: &Path) -> Result<Stats, CgroupError> {
     let path = checked(path)?;
     let mut stats = Stats::default();
-    if let Some(root) = &layout.unified {
-        read_v2(&root.join(path), &mut stats);
+    if let Some(dir) = layout.unified_dir(path) {
+        read_v2(&dir, &mut stats);
     }
     // Where a controller is on v1 its figures are there; cpu.stat of a hybrid
     // host's v2 tree counts as well, and v1 only adds what it lacks.
     for hierarchy in &layout.v1 {
-        let dir = hierarchy.mountpoint.join(path);
+        let dir = hierarchy.dir(path);
         for controller in &hierarchy.controllers {
             read_v1(controller, &dir, &mut stats);
         }

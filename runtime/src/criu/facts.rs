@@ -113,11 +113,10 @@ fn freezer(layout: &Layout, cgroup: &Path) -> Option<PathBuf> {
     if cgroup.as_os_str().is_empty() {
         return None;
     }
-    let mountpoint = match layout.v1_of("freezer") {
-        Some(freezer) => &freezer.mountpoint,
-        None => layout.unified.as_ref()?,
-    };
-    Some(mountpoint.join(cgroup))
+    match layout.v1_of("freezer") {
+        Some(freezer) => Some(freezer.dir(cgroup)),
+        None => layout.unified_dir(cgroup),
+    }
 }
 
 /// What the caller's three streams are, as the kernel names them ("pipe:[123]"):

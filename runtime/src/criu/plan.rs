@@ -49,14 +49,15 @@ pub(super) fn externals(plan: &ContainerPlan, layout: &Layout) -> Vec<External> 
 /// The container's own cgroup in each hierarchy, as `init` lays them out.
 fn cgroup_views(plan: &ContainerPlan, layout: &Layout, at: &Path, found: &mut Vec<External>) {
     let own = &plan.cgroup.path;
-    if let (Some(unified), true) = (&layout.unified, layout.v1.is_empty()) {
-        found.push(External { name: at.to_owned(), source: unified.join(own) });
+    let unified = layout.unified_dir(own);
+    if let (Some(source), true) = (&unified, layout.v1.is_empty()) {
+        found.push(External { name: at.to_owned(), source: source.clone() });
         return;
     }
-    let v1 = layout.v1.iter().map(|hierarchy| &hierarchy.mountpoint);
-    for mountpoint in v1.chain(&layout.unified) {
+    let v1 = layout.v1.iter().map(|hierarchy| (&hierarchy.mountpoint, hierarchy.dir(own)));
+    for (mountpoint, source) in v1.chain(layout.unified.iter().zip(unified)) {
         if let Some(name) = mountpoint.file_name() {
-            found.push(External { name: at.join(name), source: mountpoint.join(own) });
+            found.push(External { name: at.join(name), source });
         }
     }
 }

@@ -46,21 +46,19 @@ pub(crate) fn open_view(
     if !mounts.iter().any(|m| m.kind == MountKind::Cgroup) {
         return Ok(View::None);
     }
-    let open = |mountpoint: &Path| {
-        let dir = mountpoint.join(cgroup);
-        clone_path(&dir, false).on("open cgroup", &dir)
-    };
-    if let (Some(unified), true) = (&layout.unified, layout.v1.is_empty()) {
-        return Ok(View::Unified(open(unified)?));
+    let open = |dir: &Path| clone_path(dir, false).on("open cgroup", dir);
+    let unified = layout.unified_dir(cgroup);
+    if let (Some(dir), true) = (&unified, layout.v1.is_empty()) {
+        return Ok(View::Unified(open(dir)?));
     }
     let mut parts = Vec::new();
     for hierarchy in &layout.v1 {
         let controllers: Vec<String> = hierarchy.controllers.iter().cloned().collect();
-        let tree = open(&hierarchy.mountpoint)?;
+        let tree = open(&hierarchy.dir(cgroup))?;
         parts.push(part(&hierarchy.mountpoint, controllers, tree));
     }
-    if let Some(unified) = &layout.unified {
-        parts.push(part(unified, Vec::new(), open(unified)?));
+    if let (Some(mountpoint), Some(dir)) = (&layout.unified, &unified) {
+        parts.push(part(mountpoint, Vec::new(), open(dir)?));
     }
     Ok(View::Many(parts))
 }

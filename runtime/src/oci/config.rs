@@ -12,10 +12,11 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{
     Hooks, LinuxDevice, LinuxIdMapping, LinuxIntelRdt, LinuxNamespace, LinuxNetDevice,
-    LinuxResources, LinuxTimeOffset, Mount, Root,
+    LinuxTimeOffset, Mount, Root,
 };
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::resources_config::LinuxResources;
 use crate::seccomp::Profile;
 
 /// The configuration of a container.
@@ -280,7 +281,7 @@ pub struct Personality {
 }
 
 /// `null` is the default value.
-fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+pub(super) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)

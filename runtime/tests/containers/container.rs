@@ -200,7 +200,7 @@ impl Container {
             sysctls: BTreeMap::new(),
             cgroup: CgroupPlan {
                 path: format!("rcnt-runtime-test-{}-{nth}", std::process::id()).into(),
-                resources: Resources::default(),
+                ..CgroupPlan::default()
             },
             process: ProcessPlan {
                 args: args.iter().map(|s| (*s).to_owned()).collect(),
@@ -281,7 +281,7 @@ impl Drop for Container {
 impl Live {
     pub fn target(&self) -> ExecTarget {
         let init = self.init.pidfd().try_clone_to_owned().unwrap();
-        ExecTarget::of(self.init.pid(), init, self.cgroup.clone())
+        ExecTarget::of(self.init.pid(), init, self.cgroup.clone().into())
     }
 
     /// A further process: what it left, or why it did not start.

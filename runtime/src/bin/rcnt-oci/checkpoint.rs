@@ -9,6 +9,7 @@ use rcnt_runtime::criu::plan;
 use rcnt_runtime::criu::{
     CriuError, DumpFacts, Event, Kind, Launch, Options, Session, Streams, Version,
 };
+use rcnt_runtime::oci::CgroupDriver;
 use rcnt_runtime::{cgroup, oci};
 use rustix::fs::OFlags;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
@@ -61,8 +62,9 @@ pub(crate) fn checkpoint(root: &Path, args: &CheckpointArgs) -> Result<(), Error
     options.parent_image = parent(args, &directories.images)?;
     options.config_file = config_file(&saved);
     let ready = args.status_fd.filter(|_| args.criu.lazy_pages).map(status_fd).transpose()?;
-    let plan = oci::plan(&saved.id, &saved.bundle, &saved.config)?;
-    let layout = cgroup::layout()?;
+    let mut plan = oci::plan(&saved.id, &saved.bundle, &saved.config, CgroupDriver::Files)?;
+    plan.cgroup = saved.cgroup.clone();
+    let layout = cgroup::layout_of(&plan.cgroup)?;
     let facts = DumpFacts::read(&plan, &layout, saved.pid)?;
     let mut session =
         Session::start(&Launch { streams: Streams::Null, inherited: &[], place: None })?;

@@ -7,7 +7,7 @@ use rcnt_base::report::{ExitKind, StartError};
 use rcnt_runtime::cgroup;
 use rcnt_runtime::criu::stream_names;
 use rcnt_runtime::oci::config::ConsoleSize;
-use rcnt_runtime::oci::{self, outside_hooks};
+use rcnt_runtime::oci::{self, CgroupDriver, outside_hooks};
 use rcnt_runtime::plan::{ContainerPlan, NamespaceKind};
 use rcnt_runtime::shared_mounts;
 use rcnt_runtime::spawn::{ChildIo, Init, WindowSize, spawn_gated};
@@ -33,7 +33,12 @@ pub(crate) struct Created {
 
 /// Makes the container; its command waits for `start`. `detach`: we will be gone
 /// while it runs.
-pub(crate) fn create(root: &Path, args: &CreateArgs, detach: bool) -> Result<Created, Error> {
+pub(crate) fn create(
+    root: &Path,
+    args: &CreateArgs,
+    driver: CgroupDriver,
+    detach: bool,
+) -> Result<Created, Error> {
     let directory = Directory::of(root, &args.id)?;
     let bundle = match &args.bundle {
         Some(path) => path.clone(),
@@ -41,7 +46,7 @@ pub(crate) fn create(root: &Path, args: &CreateArgs, detach: bool) -> Result<Cre
     };
     let bundle = bundle.canonicalize().map_err(Error::io("find the bundle"))?;
     let config = oci::read(&bundle)?;
-    let plan = oci::plan(&args.id, &bundle, &config)?;
+    let plan = oci::plan(&args.id, &bundle, &config, driver)?;
     let wishes = Wishes {
         console_socket: args.console_socket.as_deref(),
         pidfd_socket: args.pidfd_socket.as_deref(),
@@ -56,7 +61,7 @@ pub(crate) fn create(root: &Path, args: &CreateArgs, detach: bool) -> Result<Cre
         pid: 0,
         start_time: 0,
         created: now(),
-        cgroup: plan.cgroup.path.clone(),
+        cgroup: plan.cgroup.clone(),
         descriptors: stream_names(),
         config,
     };
@@ -64,7 +69,9 @@ pub(crate) fn create(root: &Path, args: &CreateArgs, detach: bool) -> Result<Cre
     match made {
         Ok((saved, init, terminal)) => Ok(Created { directory, lock, saved, init, terminal }),
         Err(error) => {
-            abandon(&directory, &lock, &plan);
+            // A failed spawn has left no cgroup, and one that is there is somebody else's.
+            let made_cgroup = !matches!(error, Error::Spawn(_));
+            abandon(&directory, &lock, &plan, made_cgroup);
             Err(error)
         }
     }
@@ -72,14 +79,14 @@ pub(crate) fn create(root: &Path, args: &CreateArgs, detach: bool) -> Result<Cre
 
 /// Removes what a failed creation has made. The error that brought us here is
 /// the one worth telling.
-fn abandon(directory: &Directory, lock: &Lock, plan: &ContainerPlan) {
+fn abandon(directory: &Directory, lock: &Lock, plan: &ContainerPlan, made_cgroup: bool) {
     // Deleted by force meanwhile: the id and the cgroup may be somebody else's now.
     if lock.is_void() {
         return;
     }
-    if let Ok(layout) = cgroup::layout() {
+    if made_cgroup && let Ok(layout) = cgroup::layout_of(&plan.cgroup) {
         let _ = cgroup::kill_all(&layout, &plan.cgroup.path);
-        let _ = cgroup::remove(&layout, &plan.cgroup.path);
+        let _ = cgroup::destroy(&layout, &plan.cgroup);
         let _ = cgroup::remove_empty_parents(&layout, &plan.cgroup.path);
     }
     if !plan.namespaces.separate(NamespaceKind::Mount) {

@@ -34,7 +34,7 @@ fn delete_one(directory: &Directory, args: &DeleteArgs) -> Result<(), Error> {
     };
     if args.force {
         // Before the lock: its holder may be waiting for this container.
-        cgroup::kill_all(&cgroup::layout()?, &saved.cgroup)?;
+        cgroup::kill_all(&cgroup::layout_of(&saved.cgroup)?, &saved.cgroup.path)?;
     } else {
         refuse_living(directory, &saved)?;
     }
@@ -64,11 +64,11 @@ fn refuse_living(directory: &Directory, saved: &Saved) -> Result<(), Error> {
 
 /// Ends every process of it, removes its cgroup and its state, runs the poststop hooks.
 pub(crate) fn erase(directory: &Directory, saved: &Saved) -> Result<(), Error> {
-    let layout = cgroup::layout()?;
-    cgroup::kill_all(&layout, &saved.cgroup)?;
+    let layout = cgroup::layout_of(&saved.cgroup)?;
+    cgroup::kill_all(&layout, &saved.cgroup.path)?;
     wait_gone(saved);
-    cgroup::remove(&layout, &saved.cgroup)?;
-    cgroup::remove_empty_parents(&layout, &saved.cgroup)?;
+    cgroup::destroy(&layout, &saved.cgroup)?;
+    cgroup::remove_empty_parents(&layout, &saved.cgroup.path)?;
     unmount_shared(saved)?;
     let state = saved.json(Status::Stopped);
     let outside = outside_hooks(&saved.config)?;

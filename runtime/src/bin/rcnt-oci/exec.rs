@@ -7,7 +7,7 @@ use rcnt_runtime::capabilities;
 use rcnt_runtime::exec::{ExecTarget, Running, exec as enter};
 use rcnt_runtime::oci::config::Capabilities;
 use rcnt_runtime::oci::{Process, parse, process_plan};
-use rcnt_runtime::plan::ProcessPlan;
+use rcnt_runtime::plan::{JoinPlan, ProcessPlan};
 use rcnt_runtime::spawn::ChildIo;
 
 use crate::args::ExecArgs;
@@ -75,7 +75,7 @@ fn start(directory: &Directory, plan: &ProcessPlan, process: &Process) -> Result
         false => own_streams()?,
     };
     let pid = saved.pid().map_err(Error::io("read the container's pid"))?;
-    let target = ExecTarget::of(pid, init, saved.cgroup);
+    let target = ExecTarget::of(pid, init, JoinPlan::from(&saved.cgroup));
     Ok(enter(&target, plan, io)?)
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn kill(root: &Path, args: &KillArgs) -> Result<(), Error> {
     let saved = directory.load()?;
     if signal == libc::SIGKILL && !has_own_pid_namespace(&saved) {
         // Nobody dies with the first process there.
-        return Ok(cgroup::kill_all(&cgroup::layout()?, &saved.cgroup)?);
+        return Ok(cgroup::kill_all(&cgroup::layout_of(&saved.cgroup)?, &saved.cgroup.path)?);
     }
     if args.all {
         return signal_all(&saved, signal);
@@ -34,9 +34,9 @@ pub(crate) fn kill(root: &Path, args: &KillArgs) -> Result<(), Error> {
     if signal == libc::SIGKILL {
         // A process in a frozen v1 cgroup dies when it thaws. One that is not
         // frozen, or has no freezer, needs nothing.
-        let layout = cgroup::layout()?;
-        if cgroup::is_frozen(&layout, &saved.cgroup) {
-            cgroup::thaw(&layout, &saved.cgroup)?;
+        let layout = cgroup::layout_of(&saved.cgroup)?;
+        if cgroup::is_frozen(&layout, &saved.cgroup.path) {
+            cgroup::thaw(&layout, &saved.cgroup.path)?;
         }
     }
     Ok(())
@@ -44,11 +44,11 @@ pub(crate) fn kill(root: &Path, args: &KillArgs) -> Result<(), Error> {
 
 /// To every process of the cgroup; none is no error.
 fn signal_all(saved: &Saved, signal: i32) -> Result<(), Error> {
-    let layout = cgroup::layout()?;
+    let layout = cgroup::layout_of(&saved.cgroup)?;
     if signal == libc::SIGKILL {
-        return Ok(cgroup::kill_all(&layout, &saved.cgroup)?);
+        return Ok(cgroup::kill_all(&layout, &saved.cgroup.path)?);
     }
-    for pid in cgroup::pids(&layout, &saved.cgroup)?.into_iter().filter_map(Pid::from_raw) {
+    for pid in cgroup::pids(&layout, &saved.cgroup.path)?.into_iter().filter_map(Pid::from_raw) {
         // It may have ended since the list was read.
         let _ = rcnt_base::sys::child::kill(pid, signal);
     }

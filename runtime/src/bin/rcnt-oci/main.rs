@@ -38,7 +38,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use rcnt_base::report::chain;
-use rcnt_runtime::oci;
+use rcnt_runtime::oci::{self, CgroupDriver};
 
 use args::{Cli, Command, DEFAULT_ROOT};
 pub(crate) use error::Error;
@@ -87,9 +87,10 @@ fn dispatch(cli: &Cli) -> Result<u8, Error> {
     };
     refuse_rootless(&cli.rootless)?;
     let root = &root_of(cli.root.as_deref())?;
+    let driver = if cli.systemd_cgroup { CgroupDriver::Systemd } else { CgroupDriver::Files };
     match command {
-        Command::Create(args) => drop(container::create(root, args, true)?),
-        Command::Run(args) => return run::run(root, args),
+        Command::Create(args) => drop(container::create(root, args, driver, true)?),
+        Command::Run(args) => return run::run(root, args, driver),
         Command::Exec(args) => return exec::exec(root, args),
         Command::Start(target) => start::start(root, &target.id)?,
         Command::State(target) => return list::state(root, &target.id),
@@ -101,7 +102,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Error> {
         Command::Pause(target) => pause::set_paused(root, &target.id, true)?,
         Command::Resume(target) => pause::set_paused(root, &target.id, false)?,
         Command::Checkpoint(args) => checkpoint::checkpoint(root, args)?,
-        Command::Restore(args) => return restore::restore(root, args),
+        Command::Restore(args) => return restore::restore(root, args, driver),
         Command::Features => return print(&format!("{:#}\n", oci::spec::features())),
     }
     Ok(0)

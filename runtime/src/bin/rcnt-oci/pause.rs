@@ -12,14 +12,14 @@ pub(crate) fn set_paused(root: &Path, id: &str, paused: bool) -> Result<(), Erro
     let directory = Directory::of(root, id)?;
     let _lock = directory.lock_to_change()?;
     let saved = directory.load()?;
-    let layout = cgroup::layout()?;
+    let layout = cgroup::layout_of(&saved.cgroup)?;
     match (paused, directory.status(&saved)) {
-        (true, Status::Running | Status::Created) => cgroup::freeze(&layout, &saved.cgroup)?,
+        (true, Status::Running | Status::Created) => cgroup::freeze(&layout, &saved.cgroup.path)?,
         (true, Status::Paused) => {
             return Err(Error::Refused("container already paused".into()));
         }
         (true, _) => return Err(Error::Refused("container not running".into())),
-        (false, Status::Paused) => cgroup::thaw(&layout, &saved.cgroup)?,
+        (false, Status::Paused) => cgroup::thaw(&layout, &saved.cgroup.path)?,
         (false, _) => return Err(Error::Refused("container not paused".into())),
     }
     Ok(())

@@ -22,7 +22,7 @@ pub(crate) fn ps(root: &Path, args: &PsArgs) -> Result<u8, Error> {
     }
     let columns = choose(options).map_err(Error::Refused)?;
     let saved = Directory::of(root, id)?.load()?;
-    let pids = cgroup::pids(&cgroup::layout()?, &saved.cgroup)?;
+    let pids = cgroup::pids(&cgroup::layout_of(&saved.cgroup)?, &saved.cgroup.path)?;
     if args.format == Format::Json {
         return print(&format!("{}\n", serde_json::json!(pids)));
     }

@@ -9,7 +9,7 @@ use rcnt_runtime::criu::{
     CgroupsMode, Event, Kind, Launch, Options, Place, Session, Stage, Streams, Version,
     cgroup_roots, plan, stream_names,
 };
-use rcnt_runtime::oci::{self, outside_hooks};
+use rcnt_runtime::oci::{self, CgroupDriver, outside_hooks};
 use rcnt_runtime::plan::{ContainerPlan, NamespaceKind};
 use rcnt_runtime::{cgroup, hooks, loopback};
 use rustix::fs::{Mode, OFlags, open};
@@ -58,7 +58,7 @@ pub(crate) struct RestoreArgs {
 }
 
 /// Restores, and unless detached waits and removes.
-pub(crate) fn restore(root: &Path, args: &RestoreArgs) -> Result<u8, Error> {
+pub(crate) fn restore(root: &Path, args: &RestoreArgs, driver: CgroupDriver) -> Result<u8, Error> {
     let mut options = options(args)?;
     let directories = Directories::open(&args.criu, &mut options, false)?;
     let bundle = match &args.bundle {
@@ -67,7 +67,7 @@ pub(crate) fn restore(root: &Path, args: &RestoreArgs) -> Result<u8, Error> {
     };
     let bundle = bundle.map_err(Error::io("find the bundle"))?;
     let config = oci::read(&bundle)?;
-    let plan = oci::plan(&args.id, &bundle, &config)?;
+    let plan = oci::plan(&args.id, &bundle, &config, driver)?;
     let wishes = Wishes {
         console_socket: args.console_socket.as_deref(),
         pid_file: args.pid_file.as_deref(),
@@ -86,7 +86,7 @@ pub(crate) fn restore(root: &Path, args: &RestoreArgs) -> Result<u8, Error> {
         pid: 0,
         start_time: 0,
         created: now(),
-        cgroup: plan.cgroup.path.clone(),
+        cgroup: plan.cgroup.clone(),
         descriptors: stream_names(),
         config,
     };
@@ -127,10 +127,10 @@ fn options(args: &RestoreArgs) -> Result<Options, Error> {
 
 /// Processes, cgroup and state of what could not be restored.
 fn undo(directory: &Directory, saved: &Saved) -> Result<(), Error> {
-    let layout = cgroup::layout()?;
-    cgroup::kill_all(&layout, &saved.cgroup)?;
-    cgroup::remove(&layout, &saved.cgroup)?;
-    cgroup::remove_empty_parents(&layout, &saved.cgroup)?;
+    let layout = cgroup::layout_of(&saved.cgroup)?;
+    cgroup::kill_all(&layout, &saved.cgroup.path)?;
+    cgroup::destroy(&layout, &saved.cgroup)?;
+    cgroup::remove_empty_parents(&layout, &saved.cgroup.path)?;
     Ok(directory.remove()?)
 }
 
@@ -153,7 +153,7 @@ impl Restoring<'_> {
             }
         }
         options.config_file = config_file(&self.saved);
-        let layout = cgroup::layout()?;
+        let layout = cgroup::layout_of(&self.plan.cgroup)?;
         let handles = cgroup::create(&layout, &self.plan.cgroup)?;
         let namespaces = open_namespaces(&self.plan)?;
         let at = self.directory.criu_root();

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use rcnt_runtime::oci::CgroupDriver;
 use rustix::process::{getpid, set_child_subreaper};
 
 use crate::args::RunArgs;
@@ -12,7 +13,7 @@ use crate::start::{open_gate, run_poststart};
 use crate::{Error, console};
 
 /// Creates and starts the container; its exit code, 0 at once when detached.
-pub(crate) fn run(root: &Path, args: &RunArgs) -> Result<u8, Error> {
+pub(crate) fn run(root: &Path, args: &RunArgs, driver: CgroupDriver) -> Result<u8, Error> {
     let signals = match args.detach {
         true => None,
         false => Some(console::hold_signals().map_err(Error::io("block signals"))?),
@@ -21,7 +22,7 @@ pub(crate) fn run(root: &Path, args: &RunArgs) -> Result<u8, Error> {
         set_child_subreaper(Some(getpid())).map_err(Error::errno("become a subreaper"))?;
     }
     let Created { directory, lock, saved, mut init, terminal } =
-        create(root, &args.create, args.detach)?;
+        create(root, &args.create, driver, args.detach)?;
     let ended = open_gate(&directory, &saved).and_then(|()| {
         drop(lock);
         // Hooks inside and exec itself can still fail.

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use rcnt_runtime::oci::Spec;
 use rcnt_runtime::oci::spec::OCI_VERSION;
+use rcnt_runtime::plan::CgroupPlan;
 
 /// How long another command may hold a container's lock.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,7 +39,7 @@ pub(crate) struct Saved {
     pub(crate) start_time: u64,
     /// RFC 3339.
     pub(crate) created: String,
-    pub(crate) cgroup: PathBuf,
+    pub(crate) cgroup: CgroupPlan,
     /// What its streams were when it was made, for CRIU to find its pipes.
     #[serde(default)]
     pub(crate) descriptors: Vec<String>,
@@ -258,8 +259,8 @@ impl Lock {
 
 /// The freezer's own word: whoever paused it need not have been us.
 fn is_frozen(saved: &Saved) -> bool {
-    let layout = cgroup::layout();
-    layout.is_ok_and(|layout| cgroup::is_frozen(&layout, &saved.cgroup))
+    let layout = cgroup::layout_of(&saved.cgroup);
+    layout.is_ok_and(|layout| cgroup::is_frozen(&layout, &saved.cgroup.path))
 }
 
 /// The host's name for a user, `#12` if there is none.
