@@ -14,6 +14,11 @@ pub(super) fn first_error(path: &Path) -> Option<String> {
     first_error_of(lines.map(|line| String::from_utf8_lossy(&line).into_owned()))
 }
 
+/// The same of an answer's text, which quotes the log.
+pub(super) fn first_error_in(text: &str) -> Option<String> {
+    first_error_of(text.lines().map(str::to_owned))
+}
+
 /// `(00.041275)      1: Error (criu/files-reg.c:2143): Can't open file x: …`
 fn first_error_of(lines: impl Iterator<Item = String>) -> Option<String> {
     let mut any = None;

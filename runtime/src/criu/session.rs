@@ -220,7 +220,8 @@ fn failure(response: &Response, kind: Kind, log_file: &Path) -> CriuError {
     CriuError::Failed {
         kind: response.word(kind),
         errno: response.errno,
-        reason: log::first_error(log_file).or_else(|| response.message.clone()),
+        reason: log::first_error(log_file)
+            .or_else(|| log::first_error_in(response.message.as_deref()?)),
         log: log_file.to_owned(),
     }
 }

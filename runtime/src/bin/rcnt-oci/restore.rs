@@ -146,6 +146,8 @@ struct Restoring<'a> {
 
 impl Restoring<'_> {
     fn run(&mut self, mut options: Options, directories: &Directories) -> Result<(), Error> {
+        // Now, so that whoever finds a half restored one knows its cgroup.
+        self.directory.save(&self.saved)?;
         for (fd, name) in read_descriptors(&directories.images)?.into_iter().enumerate().take(3) {
             // Pipes are the caller's new ones now; everything else has a path.
             if name.contains("pipe:") {
