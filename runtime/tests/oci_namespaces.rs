@@ -6,8 +6,81 @@ mod bundle;
 use bundle::{Bundle, text};
 use serde_json::{Value, json};
 
+const USER: u32 = 300_000;
+const GROUP: u32 = 400_000;
+
+/// A bundle in a user namespace of its own, whose root owns the root file system.
+fn mapped(script: &str) -> Option<Bundle> {
+    let bundle = Bundle::new(script)?;
+    bundle.configure(|config| {
+        let map = |host| json!([{"containerID": 0, "hostID": host, "size": 65_536}]);
+        add(config, "/linux/namespaces", json!({"type": "user"}));
+        config["linux"]["uidMappings"] = map(USER);
+        config["linux"]["gidMappings"] = map(GROUP);
+    });
+    bundle.own_rootfs(USER, GROUP);
+    Some(bundle)
+}
+
 fn add(config: &mut Value, pointer: &str, item: Value) {
     config.pointer_mut(pointer).unwrap().as_array_mut().unwrap().push(item);
+}
+
+#[test]
+fn a_user_namespace_maps_ids_and_has_its_own_root() {
+    let script = "id -u; cat /proc/self/uid_map /proc/self/gid_map; echo x > /made; \
+                  cat /dev/null && echo devices; cat /sys/fs/cgroup/*/tasks >/dev/null && echo cgroups";
+    let Some(bundle) = mapped(script) else { return };
+    bundle.configure(|config| config["root"]["readonly"] = false.into());
+    let output = bundle.oci(&["run", &bundle.id("u")]);
+    assert!(output.status.success(), "{output:?}");
+    let words: Vec<&str> = text(&output.stdout).split_whitespace().collect();
+    let (user, group) = (USER.to_string(), GROUP.to_string());
+    let maps = ["0", "0", &user, "65536", "0", &group, "65536", "devices"];
+    assert_eq!(words[..8], maps, "{output:?}");
+    use std::os::unix::fs::MetadataExt;
+    let made = std::fs::metadata(bundle.path("rootfs/made")).unwrap();
+    assert_eq!((made.uid(), made.gid()), (USER, GROUP));
+}
+
+#[test]
+fn exec_enters_the_user_namespace_and_a_second_container_can_share_it() {
+    let Some(bundle) = mapped("exec sleep 60") else { return };
+    let first = bundle.id("first");
+    bundle.detached(&first);
+    let pid = bundle.pid(&first);
+    let output = bundle.oci(&["exec", &first, "cat", "/proc/self/uid_map"]);
+    assert!(text(&output.stdout).contains(&USER.to_string()), "{output:?}");
+    bundle.configure(|config| {
+        config["process"]["args"] = json!(["cat", "/proc/self/gid_map"]);
+        for namespace in config["linux"]["namespaces"].as_array_mut().unwrap() {
+            if namespace["type"] == "user" {
+                namespace["path"] = format!("/proc/{pid}/ns/user").into();
+            }
+        }
+        config["linux"].as_object_mut().unwrap().remove("uidMappings");
+        config["linux"].as_object_mut().unwrap().remove("gidMappings");
+    });
+    let output = bundle.oci(&["run", &bundle.id("second")]);
+    assert!(text(&output.stdout).contains(&GROUP.to_string()), "{output:?}");
+    assert!(bundle.oci(&["delete", "-f", &first]).status.success());
+}
+
+#[test]
+fn a_directory_only_the_hosts_root_may_enter_can_be_mounted_in_a_user_namespace() {
+    let Some(bundle) = mapped("cat /mnt/secret") else { return };
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(bundle.path("closed/dir")).unwrap();
+    std::fs::write(bundle.path("closed/dir/secret"), "told\n").unwrap();
+    let shut = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(bundle.path("closed"), shut).unwrap();
+    bundle.configure(|config| {
+        let mount = json!({"source": "closed/dir", "destination": "/mnt", "options": ["bind"]});
+        add(config, "/mounts", mount);
+    });
+    std::fs::create_dir_all(bundle.path("rootfs/mnt")).unwrap();
+    let output = bundle.oci(&["run", &bundle.id("m")]);
+    assert_eq!(text(&output.stdout), "told\n", "{output:?}");
 }
 
 #[test]
@@ -101,4 +174,13 @@ fn without_a_mount_namespace_the_hosts_is_used_and_left_clean() {
     assert!(output.status.success(), "{output:?}");
     assert!(text(&output.stdout).starts_with("shared\n"), "{output:?}");
     assert!(text(&output.stdout).ends_with("\n0\n"), "mounts are left: {output:?}");
+}
+
+#[test]
+fn no_pivot_moves_the_root_and_takes_the_hosts_procfs_away() {
+    let Some(bundle) = Bundle::new("cat /proc/1/comm; cat /proc/self/mounts") else { return };
+    let output = bundle.oci(&["run", "--no-pivot", &bundle.id("p")]);
+    assert!(output.status.success(), "{output:?}");
+    let stdout = text(&output.stdout);
+    assert_eq!(stdout.matches(" /proc proc ").count(), 1, "{stdout}");
 }

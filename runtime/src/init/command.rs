@@ -103,6 +103,11 @@ impl Command {
         Ok(Self { path, path_c, argv, env: env_c })
     }
 
+    /// Its environment, HOME included.
+    pub(crate) fn env(&self) -> Vec<String> {
+        self.env.iter().map(|pair| pair.to_string_lossy().into_owned()).collect()
+    }
+
     /// Becomes it; returns only to say why not.
     pub(crate) fn execute(&self) -> CommandError {
         let error = execve(&self.path_c, &self.argv, &self.env);

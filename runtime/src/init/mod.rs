@@ -256,7 +256,7 @@ fn set_up(
     // A procfs can only be made in a user namespace while a whole one is in sight.
     let procfs = user_namespace.then(Procfs::new).transpose()?;
 
-    run_hooks(plan, channel, stage)?;
+    run_hooks(plan, &root, channel, stage)?;
 
     stage.enter("root");
     rootfs::enter(&root, &plan.rootfs, own_mounts)?;
@@ -297,13 +297,20 @@ fn set_up(
 }
 
 /// Those of the host's side, which the parent runs meanwhile, then our own.
-fn run_hooks(plan: &ContainerPlan, channel: &ChildEnd, stage: &mut Stage) -> Result<(), InitError> {
+fn run_hooks(
+    plan: &ContainerPlan,
+    root: &Root,
+    channel: &ChildEnd,
+    stage: &mut Stage,
+) -> Result<(), InitError> {
     let hooks = &plan.hooks;
     stage.enter("hooks");
     if hooks.outside {
         go_on(channel.wait_hooked().doing("wait for the hooks")?);
     }
     if !hooks.create_container.is_empty() {
+        // Their paths are the host's; what they are to change is right here.
+        rustix::process::fchdir(root).doing("enter the root file system")?;
         let state = hook_state(hooks, "creating");
         crate::hooks::run("createContainer", &hooks.create_container, &state, &[])?;
     }
@@ -461,7 +468,7 @@ fn go(
 ) -> Result<Infallible, InitError> {
     if let Some(hooks) = hooks.filter(|hooks| !hooks.start_container.is_empty()) {
         let state = hook_state(hooks, "created");
-        crate::hooks::run("startContainer", &hooks.start_container, &state, &process.env)?;
+        crate::hooks::run("startContainer", &hooks.start_container, &state, &command.env())?;
     }
     confine(process, sets)?;
     Err(command.execute().into())

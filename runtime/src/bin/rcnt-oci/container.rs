@@ -46,7 +46,8 @@ pub(crate) fn create(
     };
     let bundle = bundle.canonicalize().map_err(Error::io("find the bundle"))?;
     let config = oci::read(&bundle)?;
-    let plan = oci::plan(&args.id, &bundle, &config, driver)?;
+    let mut plan = oci::plan(&args.id, &bundle, &config, driver)?;
+    plan.rootfs.no_pivot = args.no_pivot;
     let wishes = Wishes {
         console_socket: args.console_socket.as_deref(),
         pidfd_socket: args.pidfd_socket.as_deref(),

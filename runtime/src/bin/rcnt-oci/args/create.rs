@@ -18,6 +18,9 @@ pub(crate) struct CreateArgs {
     /// Where to write the pid of the first process
     #[arg(long, value_name = "FILE")]
     pub(crate) pid_file: Option<PathBuf>,
+    /// Enter the root by moving it, without pivot_root: for hosts on an initramfs
+    #[arg(long)]
+    pub(crate) no_pivot: bool,
     /// The new container's name
     #[arg(value_name = "container-id")]
     pub(crate) id: String,
