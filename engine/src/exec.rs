@@ -7,7 +7,7 @@ use rcnt_base::report::StartError;
 use rcnt_base::sys::child;
 use rcnt_base::sys::process::{self, Fork};
 use rcnt_runtime::exec::{ExecTarget, exec as enter};
-use rcnt_runtime::plan::{ProcessPlan, UserPlan};
+use rcnt_runtime::plan::{Attributes, ProcessPlan, UserPlan};
 use rcnt_runtime::security;
 use rcnt_runtime::spawn::{ChildIo, WindowSize};
 use rustix::fs::{Mode, OFlags};
@@ -183,5 +183,6 @@ fn process_plan(container: &Container, args: &ExecArgs) -> Result<ProcessPlan> {
         oom_score_adj: record.request.oom_score_adj,
         umask: None,
         additional_groups: record.request.group_add.clone(),
+        attributes: Attributes::default(),
     })
 }

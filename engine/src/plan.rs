@@ -9,9 +9,9 @@ use rcnt_netstack::apply;
 use rcnt_netstack::plan::NetworkPlan;
 use rcnt_runtime::capabilities::CapabilityRequest;
 use rcnt_runtime::plan::{
-    CapabilitySets, CgroupPlan, ContainerPlan, DeviceNode, HooksPlan, NamespaceKind, Namespaces,
-    ProcessPlan, Propagation, Resources, Rlimit, RootfsPlan, RootfsSource, SeccompProgram,
-    UserPlan,
+    Attributes, CapabilitySets, CgroupPlan, ContainerPlan, DeviceNode, HooksPlan, NamespaceKind,
+    Namespaces, ProcessPlan, Propagation, Resources, Rlimit, RootfsPlan, RootfsSource,
+    SeccompProgram, UserPlan,
 };
 use rcnt_runtime::security::{HostSecurity, SeccompChoice, SecurityOptions};
 use rcnt_runtime::{seccomp, security};
@@ -195,6 +195,7 @@ fn process(inputs: &Inputs<'_>, security: &SecurityOptions) -> Result<ProcessPla
         oom_score_adj: request.oom_score_adj,
         umask: None,
         additional_groups: request.group_add.clone(),
+        attributes: Attributes::default(),
     })
 }
 

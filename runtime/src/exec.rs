@@ -22,8 +22,9 @@ use crate::birth::in_pid_namespace;
 use crate::cgroup::{self, JoinHandles, LayoutKind};
 use crate::channel::{self, ChildEnd};
 use crate::init::{
-    Doing, InitError, Launch, Parentage, Procfs, Root, Stage, Streams, become_command, become_root,
-    host_null, open_cwd, run_child, set_oom_score, shed,
+    Doing, InitError, Joining, Launch, Parentage, Procfs, Root, Stage, Streams, become_command,
+    become_root, enter_processors, host_null, join_keyring, open_cwd, run_child, set_oom_score,
+    shed,
 };
 use crate::plan::{JoinPlan, ProcessPlan};
 use crate::spawn::ChildIo;
@@ -175,6 +176,7 @@ fn start(
     let ExecBirth { target, handles, process, io, null } = birth;
     let init = &target.init;
     stage.enter("cgroup");
+    enter_processors(&process.attributes)?;
     if let Some(handles) = handles {
         handles.join_self()?;
     }
@@ -204,6 +206,7 @@ fn start(
     if target.user_namespace {
         become_root()?;
     }
+    join_keyring(&process.attributes, Joining::Further)?;
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let root = Root::new(root.doing("open the container's root")?);
 

@@ -1,6 +1,7 @@
 //! An OCI bundle's `config.json` → [`ContainerPlan`]. Pure but for reading the
 //! file. What rcnt cannot do is refused in words, never ignored.
 
+mod attributes;
 mod cgroup;
 pub mod config;
 mod devices;
@@ -22,7 +23,7 @@ pub use cgroup::CgroupDriver;
 pub use config::{Linux, Process, Spec};
 pub use hooks::{OutsideHooks, outside_hooks, state};
 pub use mounts::forbid_pivot;
-pub use process::process_plan;
+pub use process::{Container, ExecOptions, exec_plan, exec_process};
 pub use resources::limits;
 pub use resources_config::LinuxResources;
 use serde::de::DeserializeOwned;
@@ -114,7 +115,6 @@ pub fn plan(
     driver: CgroupDriver,
 ) -> Result<ContainerPlan, OciError> {
     let linux = spec.linux().as_ref().ok_or(OciError::Missing("linux section"))?;
-    let process = spec.process().as_ref().ok_or(OciError::Missing("process"))?;
     refuse_unknown(linux)?;
     let namespaces = namespaces::namespaces(linux)?;
     namespaces::refuse_sharing(spec, &namespaces)?;
@@ -140,7 +140,7 @@ pub fn plan(
         cgroup: cgroup::cgroup(id, spec, driver, || {
             std::fs::read_to_string("/proc/self/cgroup").map_err(OciError::OwnCgroup)
         })?,
-        process: process_plan(process, linux)?,
+        process: process::first(Container { id, bundle, spec })?,
         hooks: hooks::inside(spec, hooks::state(id, bundle, spec))?,
         use_init: false,
         namespaces,
@@ -150,9 +150,6 @@ pub fn plan(
 fn refuse_unknown(linux: &Linux) -> Result<(), OciError> {
     if linux.intel_rdt().is_some() {
         return refuse("linux.intelRdt", "Intel RDT is not supported");
-    }
-    if linux.personality().is_some() {
-        return refuse("linux.personality", "not supported");
     }
     Ok(())
 }

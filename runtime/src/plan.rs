@@ -5,6 +5,7 @@
 //! Nothing here reads files or calls the kernel. Collections are ordered, so
 //! equal wishes give equal bytes and `--dry-run` prints something comparable.
 
+mod attributes;
 mod devices;
 mod hooks;
 mod mounts;
@@ -14,6 +15,7 @@ mod resources;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+pub use attributes::*;
 pub use devices::*;
 pub use hooks::*;
 pub use mounts::*;

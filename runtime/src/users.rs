@@ -212,6 +212,14 @@ fn find_user<'f>(
     }
 }
 
+/// The numbers of `--group-add`'s groups.
+///
+/// # Errors
+/// [`UserError`]; never [`UserError::Read`].
+pub fn find_groups(names: &[String], files: &UserFiles) -> Result<Vec<u32>, UserError> {
+    names.iter().map(|name| find_group(name, files)).collect()
+}
+
 fn find_group(group: &str, files: &UserFiles) -> Result<u32, UserError> {
     match spelling(group)? {
         Spelling::Number(gid) => Ok(gid),

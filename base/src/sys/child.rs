@@ -209,17 +209,32 @@ fn close_range(first: u32, last: u32, rest: Rest) -> io::Result<()> {
     }
 }
 
-/// A fresh, empty session keyring, so that the caller's keys stay with the
-/// caller (keyctl(2), KEYCTL_JOIN_SESSION_KEYRING).
+/// The session keyring `name`, made when there is none that may be searched, or
+/// a fresh one without a name; empty when fresh, so that the caller's keys stay
+/// with the caller (keyctl(2), KEYCTL_JOIN_SESSION_KEYRING). Its serial number.
 ///
 /// # Errors
 /// The kernel's reason: ENOSYS without key support, EDQUOT when the user has too many.
-pub fn new_session_keyring() -> io::Result<()> {
+pub fn join_session_keyring(name: Option<&CStr>) -> io::Result<i32> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
-    // SAFETY: a null name asks for an anonymous keyring; no memory is passed.
-    let result = unsafe {
-        libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<u8>())
-    };
+    let name = name.map_or(std::ptr::null(), CStr::as_ptr);
+    // SAFETY: a null name asks for an anonymous keyring; any other is a C string
+    // borrowed for the call, which copies it.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    i32::try_from(result).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// Who may do what with the key of this serial number (keyctl_setperm(3)).
+///
+/// # Errors
+/// The kernel's reason: EACCES for somebody else's key.
+pub fn set_key_permissions(key: i32, permissions: u32) -> io::Result<()> {
+    const KEYCTL_SETPERM: libc::c_int = 5;
+    // SAFETY: numbers only; a key that does not exist answers ENOKEY.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_SETPERM, key, permissions) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

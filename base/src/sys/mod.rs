@@ -8,6 +8,7 @@ pub mod memory;
 pub mod mount;
 pub mod netlink;
 pub mod process;
+pub mod scheduling;
 pub mod sealed;
 pub mod seccomp;
 pub mod signals;

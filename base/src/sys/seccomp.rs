@@ -57,7 +57,8 @@ pub struct FilterFlags {
 }
 
 impl FilterFlags {
-    fn bits(self) -> libc::c_ulong {
+    /// As seccomp(2) takes them.
+    pub fn bits(self) -> libc::c_ulong {
         // libc has no name yet for the last one (linux/seccomp.h: 1 << 5).
         const WAIT_KILLABLE_RECV: libc::c_ulong = 1 << 5;
         [

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use rcnt_base::sys::child::{
-    Cloned, clone3, execve, exit_now, new_session_keyring, reset_signals, unshare_namespaces,
+    Cloned, clone3, execve, exit_now, join_session_keyring, reset_signals, unshare_namespaces,
 };
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, open};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
@@ -89,7 +89,7 @@ impl Launch<'_> {
             }
             // What is restored has none of the caller's keys. A kernel without
             // keys has nothing to hide; too many keyrings are CRIU's to live with.
-            let _ = new_session_keyring();
+            let _ = join_session_keyring(None);
         }
         if self.streams == Streams::Null {
             let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;

@@ -94,7 +94,7 @@ impl Command {
         let c = |s: &str| CString::new(s).map_err(|_| CommandError::NullByte);
         let argv = args.iter().map(|s| c(s)).collect::<Result<_, _>>()?;
         let mut env_c = env.iter().map(|s| c(s)).collect::<Result<Vec<_>, _>>()?;
-        if variable(env, "HOME").is_none_or(str::is_empty) {
+        if !has_home(env) {
             env_c.retain(|pair| !pair.as_bytes().starts_with(b"HOME="));
             env_c.push(c(&format!("HOME={home}"))?);
         }
@@ -114,6 +114,11 @@ impl Command {
         let errno = Errno::from_io_error(&error).unwrap_or(Errno::NOEXEC);
         CommandError::Exec { path: self.path.clone(), errno }
     }
+}
+
+/// Whether the environment says where home is.
+pub(super) fn has_home(env: &[String]) -> bool {
+    variable(env, "HOME").is_some_and(|home| !home.is_empty())
 }
 
 /// The last value of `name`, as shells and libc see it.

@@ -4,29 +4,36 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use rcnt_base::sys::child::new_session_keyring;
 use rustix::process::{Resource, Rlimit as KernelLimit};
 use rustix::thread::{CapabilitySet, CapabilitySets as KernelSets};
 
+use super::command::has_home;
 use super::error::{Doing, InitError};
 use super::root::Root;
 use crate::plan::{CapabilitySets, ProcessPlan, Rlimit, UserPlan};
-use crate::users::{ResolvedUser, UserFiles, resolve};
+use crate::users::{ResolvedUser, UserFiles, find_groups, home_of, resolve};
 
-/// Looks the plan's user up in the container's own files.
+/// Looks the plan's user up in the container's own files. Of a user in numbers
+/// they can tell the home directory only: read where somebody wants to know it,
+/// and no hindrance where they cannot be read.
 pub(crate) fn look_up(root: &Root, process: &ProcessPlan) -> Result<ResolvedUser, InitError> {
-    let files = UserFiles::read(root.as_fd())?;
     let extra = &process.additional_groups;
     match &process.user {
-        UserPlan::Spec(spec) => Ok(resolve(spec, extra, &files)?),
+        UserPlan::Spec(spec) => Ok(resolve(spec, extra, &UserFiles::read(root.as_fd())?)?),
         UserPlan::Ids { uid, gid, groups } => {
-            let mut user = resolve(&format!("{uid}:{gid}"), extra, &files)?;
-            // The primary group is among them only if it was said so.
-            user.groups.retain(|group| group != gid);
-            user.groups.extend(groups);
-            user.groups.sort_unstable();
-            user.groups.dedup();
-            Ok(user)
+            let files = if extra.is_empty() && has_home(&process.env) {
+                UserFiles::default()
+            } else {
+                match UserFiles::read(root.as_fd()) {
+                    Err(_) if extra.is_empty() => UserFiles::default(),
+                    read => read?,
+                }
+            };
+            let mut groups = groups.clone();
+            groups.extend(find_groups(extra, &files)?);
+            groups.sort_unstable();
+            groups.dedup();
+            Ok(ResolvedUser { uid: *uid, gid: *gid, groups, home: home_of(*uid, &files) })
         }
     }
 }
@@ -127,20 +134,6 @@ fn drop_bounding(keep: u64) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// The caller's keys stay with the caller.
-pub(crate) fn leave_keyring() -> Result<(), InitError> {
-    match new_session_keyring() {
-        // No key support, an outer filter, or no quota: nothing to protect, or no way to.
-        Err(e) if is_any(&e, &[rustix::io::Errno::NOSYS, rustix::io::Errno::PERM]) => Ok(()),
-        Err(e) if is_any(&e, &[rustix::io::Errno::DQUOT]) => Ok(()),
-        other => other.doing("leave the session keyring"),
-    }
-}
-
-fn is_any(error: &io::Error, numbers: &[rustix::io::Errno]) -> bool {
-    rustix::io::Errno::from_io_error(error).is_some_and(|errno| numbers.contains(&errno))
 }
 
 /// Sets the limits, each an explicit request.

@@ -10,6 +10,7 @@
 //! Everything from "sources opened" on goes by descriptor: no path of the host is
 //! looked up any more, and from the pivot on none could be.
 
+mod attributes;
 mod cgroupfs;
 mod command;
 mod copy_up;
@@ -51,7 +52,8 @@ use crate::plan::{
 };
 use crate::security::change_apparmor_on_exec;
 use crate::spawn::{ChildIo, Lifetime};
-use command::Command;
+pub(crate) use attributes::{Joining, enter_processors, join_keyring};
+use command::{Command, CommandError};
 pub(crate) use error::{Doing, InitError};
 pub(crate) use fsapi::{attach, clone_path};
 pub(crate) use identity::become_root;
@@ -228,7 +230,7 @@ fn set_up(
         // Only now: its root is the cgroup one is in when making it.
         child::unshare_namespaces(UnshareFlags::NEWCGROUP).doing("make a cgroup namespace")?;
     }
-    identity::leave_keyring()?;
+    join_keyring(&plan.process.attributes, Joining::First)?;
 
     stage.enter("rootfs");
     let own_mounts = kinds.new.contains(&NamespaceKind::Mount);
@@ -409,7 +411,7 @@ pub(crate) fn become_command(
     stage.enter("process");
     let use_init = matches!(parentage, Parentage::First { use_init: true, .. });
     let gated = matches!(parentage, Parentage::First { lifetime: Lifetime::Gated(_), .. });
-    let labelled = process.apparmor_profile.is_some();
+    let labelled = process.apparmor_profile.is_some() || process.attributes.selinux_label.is_some();
     let written = use_init || gated || labelled || oom_score.is_some();
     let procfs = match procfs {
         None if written => Some(Procfs::new()?),
@@ -423,6 +425,7 @@ pub(crate) fn become_command(
     rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(0o022)));
     child::inherit_only(2, Rest::CloseOnExec).doing("close inherited descriptors")?;
     identity::set_limits(&process.rlimits)?;
+    attributes::apply(&process.attributes)?;
 
     stage.enter("rights");
     identity::assume(&user, sets)?;
@@ -432,7 +435,11 @@ pub(crate) fn become_command(
     parentage.keep_tied()?;
 
     stage.enter("exec");
-    let command = Command::find(&process.args, &process.env, &user.home)?;
+    // A container may be created without a command; it cannot be started then.
+    let command = match process.args.is_empty() && gated {
+        true => Err(CommandError::Empty),
+        false => Ok(Command::find(&process.args, &process.env, &user.home)?),
+    };
     if use_init {
         reaper::hold_signals()?;
         // No namespaces: a plain fork.
@@ -452,7 +459,7 @@ pub(crate) fn become_command(
     parentage.wait_at_gate(procfs.as_ref())?;
     // Asked before the filter is loaded, which may not allow it.
     let unheard = gated && !channel.is_heard();
-    let Err(error) = go(process, sets, hooks, &command);
+    let Err(error) = go(process, sets, hooks, command);
     if unheard {
         tell_on_stderr(error, stage);
     }
@@ -464,13 +471,15 @@ fn go(
     process: &ProcessPlan,
     sets: CapabilitySets,
     hooks: Option<&HooksPlan>,
-    command: &Command,
+    command: Result<Command, CommandError>,
 ) -> Result<Infallible, InitError> {
+    let command = command?;
+    // Before the hooks: they are part of the container's life (runc has it so).
+    confine(process, sets)?;
     if let Some(hooks) = hooks.filter(|hooks| !hooks.start_container.is_empty()) {
         let state = hook_state(hooks, "created");
         crate::hooks::run("startContainer", &hooks.start_container, &state, &command.env())?;
     }
-    confine(process, sets)?;
     Err(command.execute().into())
 }
 
@@ -497,6 +506,7 @@ fn privileged_writes(
         own.and_then(|own| change_apparmor_on_exec(own.as_fd(), profile))
             .doing(format!("apply AppArmor profile {profile:?}"))?;
     }
+    attributes::label_on_exec(procfs, &process.attributes)?;
     if use_init { reaper::forget_host(procfs) } else { Ok(()) }
 }
 

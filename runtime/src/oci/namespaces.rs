@@ -31,7 +31,7 @@ pub(super) fn namespaces(linux: &Linux) -> Result<Namespaces, OciError> {
     Ok(plan)
 }
 
-fn kind(typ: LinuxNamespaceType) -> NamespaceKind {
+pub(super) fn kind(typ: LinuxNamespaceType) -> NamespaceKind {
     match typ {
         LinuxNamespaceType::Mount => NamespaceKind::Mount,
         LinuxNamespaceType::Cgroup => NamespaceKind::Cgroup,

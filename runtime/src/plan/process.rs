@@ -5,6 +5,8 @@ use std::path::PathBuf;
 pub use rcnt_base::sys::seccomp::{FilterFlags, SockFilter};
 use serde::{Deserialize, Serialize};
 
+use super::Attributes;
+
 /// The command and the rights it runs with; also the input of [`crate::exec::exec`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProcessPlan {
@@ -36,6 +38,9 @@ pub struct ProcessPlan {
     pub umask: Option<u32>,
     /// `--group-add`: names or numbers, looked up inside the root file system.
     pub additional_groups: Vec<String>,
+    /// When, where and as what it runs.
+    #[serde(default)]
+    pub attributes: Attributes,
 }
 
 /// Whom the command runs as.
@@ -95,4 +100,18 @@ pub struct SeccompProgram {
     pub filter: Vec<SockFilter>,
     /// How it is loaded.
     pub flags: FilterFlags,
+    /// Who decides what the filter does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<SeccompListener>,
+}
+
+/// Who gets the descriptor of `SECCOMP_RET_USER_NOTIF`, and what it is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeccompListener {
+    /// Its Unix socket on the host; `@` first means an abstract name.
+    pub path: PathBuf,
+    /// Passed on as it is.
+    pub metadata: String,
+    /// The container's state (runtime-spec), but for status and pid.
+    pub state: serde_json::Map<String, serde_json::Value>,
 }

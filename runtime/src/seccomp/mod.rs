@@ -24,7 +24,7 @@ use std::os::fd::OwnedFd;
 use rcnt_base::sys::seccomp::{FilterFlags, set_filter};
 
 pub use arch::Arch;
-pub use profile::Profile;
+pub use profile::{ActionName, Profile};
 pub use rules::{Action, Comparison, Operator, Rule, RuleSet};
 
 use crate::plan::SeccompProgram;
@@ -90,7 +90,8 @@ pub fn default_program(conditions: Conditions) -> Result<SeccompProgram, Seccomp
     // What runc asks for when a profile names no flags: filters must not slow
     // down every memory access of the container (Linux < 5.16).
     let flags = FilterFlags { spec_allow: true, ..FilterFlags::default() };
-    Ok(SeccompProgram { filter: compile::compile(&default::rules(&conditions))?, flags })
+    let filter = compile::compile(&default::rules(&conditions))?;
+    Ok(SeccompProgram { filter, flags, listener: None })
 }
 
 /// Compiles a docker profile file's text (`--security-opt seccomp=FILE`). `None`
@@ -118,7 +119,7 @@ pub fn compile_profile(
     conditions: Conditions,
 ) -> Result<SeccompProgram, SeccompError> {
     let filter = compile::compile(&profile.resolve(&conditions)?)?;
-    Ok(SeccompProgram { filter, flags: profile.filter_flags() })
+    Ok(SeccompProgram { filter, flags: profile.filter_flags(), listener: None })
 }
 
 /// Loads the filter into the calling thread, for good. Needs no_new_privs or

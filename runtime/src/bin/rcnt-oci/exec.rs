@@ -3,10 +3,8 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use rcnt_runtime::capabilities;
 use rcnt_runtime::exec::{ExecTarget, Running, exec as enter};
-use rcnt_runtime::oci::config::Capabilities;
-use rcnt_runtime::oci::{Process, parse, process_plan};
+use rcnt_runtime::oci::{Container, ExecOptions, Process, exec_plan, exec_process, parse};
 use rcnt_runtime::plan::{JoinPlan, ProcessPlan};
 use rcnt_runtime::spawn::ChildIo;
 
@@ -26,8 +24,8 @@ pub(crate) fn exec(root: &Path, args: &ExecArgs) -> Result<u8, Error> {
     let saved = directory.load()?;
     refuse_status(directory.status(&saved), args.ignore_paused)?;
     let process = process_of(args, command, &saved)?;
-    let linux = saved.config.linux().clone().unwrap_or_default();
-    let plan = process_plan(&process, &linux)?;
+    let container = Container { id: &saved.id, bundle: &saved.bundle, spec: &saved.config };
+    let plan = exec_plan(container, &process)?;
     let wishes = Wishes {
         console_socket: args.console_socket.as_deref(),
         pidfd_socket: args.pidfd_socket.as_deref(),
@@ -89,48 +87,31 @@ fn process_of(args: &ExecArgs, command: &[String], saved: &Saved) -> Result<Proc
         })?;
         return Ok(parse(path, &text)?);
     }
-    if command.is_empty() {
-        return Err(Error::Refused("exec args cannot be empty".into()));
-    }
-    let mut process = saved.config.process().clone().unwrap_or_default();
-    process.args = command.to_vec();
-    process.terminal = args.tty;
-    process.env.extend(args.env.iter().cloned());
-    if let Some(privileges) = args.no_new_privs {
-        process.no_new_privileges = privileges;
-    }
-    if let Some(cwd) = &args.cwd {
-        process.cwd.clone_from(cwd);
-    }
-    if let Some(label) = &args.process_label {
-        process.selinux_label.clone_from(label);
-    }
-    if let Some(profile) = &args.apparmor {
-        process.apparmor_profile.clone_from(profile);
-    }
-    set_user(&mut process, args)?;
-    if !args.cap.is_empty() {
-        add_capabilities(process.capabilities.get_or_insert_default(), &args.cap)?;
-    }
-    Ok(process)
+    Ok(exec_process(&saved.config, command, &options(args)?)?)
 }
 
 /// Numbers only: nothing here is ever looked up (CVE-2026-30892).
-fn set_user(process: &mut Process, args: &ExecArgs) -> Result<(), Error> {
-    let user = &mut process.user;
-    if let Some(text) = &args.user {
-        let (uid, gid) = parse_user(text)
-            .ok_or_else(|| Error::Refused(format!("user {text:?} is not UID[:GID]")))?;
-        user.uid = uid;
-        user.gid = gid.unwrap_or(user.gid);
-    }
-    for gid in &args.additional_gids {
+fn options(args: &ExecArgs) -> Result<ExecOptions, Error> {
+    let user = args.user.as_deref().map(|text| {
+        parse_user(text).ok_or_else(|| Error::Refused(format!("user {text:?} is not UID[:GID]")))
+    });
+    let group = |gid: &i64| {
         let known = u32::try_from(*gid).ok().filter(|gid| *gid <= i32::MAX.unsigned_abs());
-        user.additional_gids.push(known.ok_or_else(|| {
+        known.ok_or_else(|| {
             Error::Refused(format!("additional-gids must be a positive number {gid}"))
-        })?);
-    }
-    Ok(())
+        })
+    };
+    Ok(ExecOptions {
+        cwd: args.cwd.clone(),
+        env: args.env.clone(),
+        tty: args.tty,
+        user: user.transpose()?,
+        additional_gids: args.additional_gids.iter().map(group).collect::<Result<_, _>>()?,
+        apparmor: args.apparmor.clone(),
+        process_label: args.process_label.clone(),
+        caps: args.cap.clone(),
+        no_new_privs: args.no_new_privs,
+    })
 }
 
 /// Decimal, up to the largest id there is.
@@ -145,22 +126,6 @@ fn parse_user(text: &str) -> Option<(u32, Option<u32>)> {
     }
 }
 
-/// Ambient ones need inheritable ones, which only a configuration gives.
-fn add_capabilities(sets: &mut Capabilities, names: &[String]) -> Result<(), Error> {
-    for name in names {
-        if capabilities::parse(name).is_none() {
-            return Err(Error::Refused(format!("unknown capability {name:?}")));
-        }
-        for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
-            set.push(name.clone());
-        }
-        if sets.inheritable.is_some() {
-            sets.ambient.push(name.clone());
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,18 +137,5 @@ mod tests {
         for bad in ["", "a", "-1", "+1", "1:", ":1", "1:2:3", "2147483648", "4294967296"] {
             assert_eq!(parse_user(bad), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn capabilities_are_added_to_what_there_is() {
-        let mut sets = Capabilities { bounding: vec!["CAP_KILL".into()], ..Default::default() };
-        add_capabilities(&mut sets, &["CAP_SYS_PTRACE".into()]).unwrap();
-        assert_eq!(sets.bounding, ["CAP_KILL", "CAP_SYS_PTRACE"]);
-        assert_eq!(sets.permitted, ["CAP_SYS_PTRACE"]);
-        assert!(sets.inheritable.is_none() && sets.ambient.is_empty());
-        sets.inheritable = Some(Vec::new());
-        add_capabilities(&mut sets, &["CAP_CHOWN".into()]).unwrap();
-        assert_eq!(sets.ambient, ["CAP_CHOWN"]);
-        assert!(add_capabilities(&mut sets, &["CAP_NO".into()]).is_err());
     }
 }

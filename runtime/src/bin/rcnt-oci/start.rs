@@ -24,6 +24,10 @@ pub(crate) fn start(root: &Path, id: &str) -> Result<(), Error> {
     let lock = directory.lock_to_change()?;
     let saved = directory.load()?;
     match directory.status(&saved) {
+        // The container itself stays as it is (runtime.md, "Start").
+        Status::Created if saved.config.process().is_none() => {
+            return refused("process property must not be empty");
+        }
         Status::Created => open_gate(&directory, &saved)?,
         Status::Stopped => return refused("cannot start a container that has stopped"),
         Status::Running => return refused("cannot start an already running container"),
