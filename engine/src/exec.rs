@@ -48,7 +48,7 @@ pub fn exec(engine: &Engine, container: &Container, args: &ExecArgs) -> Result<S
     let (target, process) = prepare(engine, container, args)?;
     let piping = || EngineError::state("cannot make pipes");
     if args.tty {
-        let io = ChildIo::Terminal { size: args.size };
+        let io = ChildIo::Terminal { size: args.size, bare_newlines: false };
         let running = enter(&target, &process, io)?;
         let master = running
             .terminal
@@ -111,7 +111,7 @@ fn on_a_kept_terminal(
         };
     }
     let _ = rustix::process::setsid();
-    match enter(target, process, ChildIo::Terminal { size }) {
+    match enter(target, process, ChildIo::Terminal { size, bare_newlines: false }) {
         Ok(running) => {
             drop(tell);
             if let Some(master) = running.terminal {

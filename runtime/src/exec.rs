@@ -217,7 +217,7 @@ fn start(
         process,
         root: &root,
         cwd: &cwd,
-        streams: &streams,
+        streams,
         parentage: Parentage::Further,
         procfs,
         oom_score: process.oom_score_adj.filter(|_| !target.user_namespace),

@@ -166,7 +166,7 @@ mod tests {
     fn the_default_configuration_is_planned_whole() {
         let plan = plan("abc", Path::new("/b"), &default_spec(), CgroupDriver::Files).unwrap();
         assert_eq!(plan.cgroup.path, Path::new("abc"));
-        assert_eq!(plan.namespaces.new.len(), 6);
+        assert_eq!(plan.namespaces.new.len(), 5);
         assert_eq!(plan.rootfs.mountpoint, Path::new("/b/rootfs"));
         assert_eq!(plan.mounts.len(), 7);
         assert!(plan.rootfs.readonly && plan.process.no_new_privileges);

@@ -31,6 +31,10 @@ pub enum ChildIo {
     Terminal {
         /// Set before the command starts; 80×24 when nobody knows.
         size: Option<WindowSize>,
+        /// Its output has line feeds as the command writes them, for a caller that
+        /// carries it to a terminal of its own, where they are translated, or to a
+        /// pipe, where they should not be.
+        bare_newlines: bool,
     },
 }
 

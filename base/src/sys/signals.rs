@@ -130,6 +130,28 @@ impl AsFd for SignalFd {
     }
 }
 
+/// From here until exec, which forgets handlers, each of `signals` ends this
+/// process with 128 plus its number, even the first one of a pid namespace: what
+/// has no handler does nothing there (pid_namespaces(7)).
+///
+/// # Errors
+/// A number is no signal's, or one that cannot be caught.
+pub fn end_on(signals: &[i32]) -> io::Result<()> {
+    extern "C" fn end(signal: libc::c_int) {
+        // SAFETY: _exit is async-signal-safe (signal-safety(7)) and does not return.
+        unsafe { libc::_exit(128 + signal) }
+    }
+    let handler = end as extern "C" fn(libc::c_int);
+    for signal in signals {
+        // SAFETY: the handler calls nothing but _exit, so it may interrupt anything;
+        // it takes the one argument that handlers installed by signal(2) get.
+        if unsafe { libc::signal(*signal, handler as libc::sighandler_t) } == libc::SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// Lets `signal` do to this process what it does by default, blocked or not:
 /// the way to end "by a signal" after cleaning up. Returns only if the default
 /// is to do nothing, or once the process was stopped and continued.

@@ -145,7 +145,7 @@ fn streams(launch: &Launch) -> io::Result<Made> {
     let request = &launch.container.record.request;
     if request.tty {
         let none = Err(io::Error::other("the terminal did not arrive"));
-        return Ok((ChildIo::Terminal { size: launch.size }, none));
+        return Ok((ChildIo::Terminal { size: launch.size, bare_newlines: false }, none));
     }
     let (stdout, stdout_child) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stderr, stderr_child) = pipe_with(PipeFlags::CLOEXEC)?;

@@ -255,6 +255,8 @@ fn set_up(
     devices::apply(&root, &plan.devices)?;
     let streams = Streams::open(io, &root, mounted.devpts.as_ref())?;
     terminal::bind_console(&root, &streams, plan.devices != DevicesPlan::default())?;
+    // A created container may wait for long: nothing that is done with stays open.
+    drop(outside.cgroups);
     // A procfs can only be made in a user namespace while a whole one is in sight.
     let procfs = user_namespace.then(Procfs::new).transpose()?;
 
@@ -263,6 +265,7 @@ fn set_up(
     stage.enter("root");
     rootfs::enter(&root, &plan.rootfs, own_mounts)?;
     mounted.make_readonly()?;
+    drop(mounted);
     let cwd = root.ensure_dir(&plan.process.cwd, Links::Follow);
     let cwd = cwd.map_err(|source| InitError::Cwd { path: plan.process.cwd.clone(), source })?;
     paths::mask(&root, plan, outside.null)?;
@@ -289,7 +292,7 @@ fn set_up(
         process: &plan.process,
         root: &root,
         cwd: &cwd,
-        streams: &streams,
+        streams,
         parentage,
         procfs,
         oom_score: plan.process.oom_score_adj.filter(|_| !user_namespace),
@@ -387,7 +390,7 @@ pub(crate) struct Launch<'a> {
     pub(crate) process: &'a ProcessPlan,
     pub(crate) root: &'a Root,
     pub(crate) cwd: &'a OwnedFd,
-    pub(crate) streams: &'a Streams,
+    pub(crate) streams: Streams,
     pub(crate) parentage: Parentage<'a>,
     /// One that is there already, because it could not be made now.
     pub(crate) procfs: Option<Procfs>,
@@ -456,6 +459,14 @@ pub(crate) fn become_command(
     channel
         .executing(streams.master.as_ref().map(AsFd::as_fd), stage.times())
         .doing("report to the parent")?;
+    // The master is the parent's now, the streams are at 0, 1 and 2.
+    drop(streams);
+    if gated {
+        // As the first process of a pid namespace it would not notice them. Exec
+        // puts the defaults back.
+        let ends = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+        rcnt_base::sys::signals::end_on(&ends).doing("catch signals")?;
+    }
     parentage.wait_at_gate(procfs.as_ref())?;
     // Asked before the filter is loaded, which may not allow it.
     let unheard = gated && !channel.is_heard();

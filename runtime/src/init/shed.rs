@@ -21,6 +21,8 @@ pub(crate) enum Held {
     Terminal {
         /// As in [`ChildIo::Terminal`].
         size: Option<WindowSize>,
+        /// As in [`ChildIo::Terminal`].
+        bare_newlines: bool,
     },
 }
 
@@ -41,7 +43,7 @@ pub(crate) fn shed(io: ChildIo, null: &OwnedFd, kept: &[BorrowedFd<'_>]) -> std:
             std::mem::forget((stdin, stdout, stderr));
             held
         }
-        ChildIo::Terminal { size } => Held::Terminal { size },
+        ChildIo::Terminal { size, bare_newlines } => Held::Terminal { size, bare_newlines },
     };
     rustix::stdio::dup2_stdin(null)?;
     rustix::stdio::dup2_stdout(null)?;

@@ -10,7 +10,7 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::pty::OpenptFlags;
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{OptionalActions, OutputModes, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use super::error::{Doing, InitError};
 use super::fsapi::{attach, clone_of};
@@ -46,7 +46,7 @@ impl Streams {
                 let streams = streams.map(|stream| own_null(stream, root));
                 Ok(Self { streams, master: None })
             }
-            Held::Terminal { size } => {
+            Held::Terminal { size, bare_newlines } => {
                 let path = Path::new("/dev/pts");
                 let found = match ours {
                     Some(_) => None,
@@ -55,6 +55,9 @@ impl Streams {
                 let devpts = ours.or(found.as_ref());
                 let devpts = devpts.ok_or(Errno::NOTTY).doing("find the container's devpts")?;
                 let (master, slave) = open_pty(devpts, size).doing("open a terminal")?;
+                if bare_newlines {
+                    keep_newlines(&slave).doing("set up a terminal")?;
+                }
                 let again = || slave.try_clone().doing("open a terminal");
                 Ok(Self { streams: [again()?, again()?, slave], master: Some(master) })
             }
@@ -139,6 +142,13 @@ fn is_on(handle: impl AsFd, magic: u64) -> bool {
 /// A new pty of exactly this devpts instance, its size set. Every descriptor is
 /// checked to be what it should be: in exec the container has had the time to
 /// put something else there (CVE-2025-52565).
+/// termios(3), ONLCR
+fn keep_newlines(terminal: &OwnedFd) -> io::Result<()> {
+    let mut termios = tcgetattr(terminal)?;
+    termios.output_modes.remove(OutputModes::ONLCR);
+    Ok(tcsetattr(terminal, OptionalActions::Now, &termios)?)
+}
+
 fn open_pty(devpts: &OwnedFd, size: Option<WindowSize>) -> io::Result<(OwnedFd, OwnedFd)> {
     let not_a_pty = || io::Error::other("the container's /dev/pts is not what it should be");
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;

@@ -7,6 +7,17 @@ use serde_json::{Value, json};
 /// The version of the runtime specification followed.
 pub const OCI_VERSION: &str = "1.3.0";
 
+/// [`default_config`] for this machine: where there is only cgroup v2, with a cgroup
+/// namespace besides, as runc's.
+pub fn config_for(cgroup_namespace: bool) -> Value {
+    let mut config = default_config();
+    let namespaces = config.pointer_mut("/linux/namespaces").and_then(Value::as_array_mut);
+    if let (true, Some(namespaces)) = (cgroup_namespace, namespaces) {
+        namespaces.push(json!({"type": "cgroup"}));
+    }
+    config
+}
+
 /// A `config.json` for a shell on a read-only root, with the rights runc's has.
 pub fn default_config() -> Value {
     let caps = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
@@ -34,7 +45,8 @@ pub fn default_config() -> Value {
             mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
             mount("/dev/pts", "devpts",
                 &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
-            mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+            json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
+                "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]}),
             mount("/dev/mqueue", "mqueue", &safe),
             mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
             mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"])
@@ -43,7 +55,7 @@ pub fn default_config() -> Value {
             "resources": {"devices": [{"allow": false, "access": "rwm"}]},
             "namespaces": [
                 {"type": "pid"}, {"type": "network"}, {"type": "ipc"},
-                {"type": "uts"}, {"type": "mount"}, {"type": "cgroup"}
+                {"type": "uts"}, {"type": "mount"}
             ],
             "maskedPaths": [
                 "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",

@@ -255,7 +255,9 @@ impl Container {
     /// Runs it on a terminal; exit code and what the terminal showed.
     pub fn run_on_terminal(&mut self, size: Option<WindowSize>, typed: &[u8]) -> (i32, String) {
         self.plan.process.terminal = true;
-        let mut init = spawn(&self.plan, ChildIo::Terminal { size }, &mut nothing).unwrap();
+        let mut init =
+            spawn(&self.plan, ChildIo::Terminal { size, bare_newlines: false }, &mut nothing)
+                .unwrap();
         init.network_ready().unwrap();
         let started = init.wait_started();
         let master = started.unwrap().terminal.unwrap();

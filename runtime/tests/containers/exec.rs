@@ -105,7 +105,8 @@ fn terminal() {
     let mut process = process(&container, "tty; stty size; echo direct > /dev/tty");
     process.terminal = true;
     let size = Some(WindowSize { rows: 12, columns: 34 });
-    let running = exec(&live.target(), &process, ChildIo::Terminal { size }).unwrap();
+    let running =
+        exec(&live.target(), &process, ChildIo::Terminal { size, bare_newlines: false }).unwrap();
     let shown = read_terminal(running.terminal.unwrap());
     assert_eq!(shown, "/dev/pts/0\r\n12 34\r\ndirect\r\n");
     assert_eq!(reap(running.pid), 0);
@@ -118,7 +119,8 @@ fn terminal() {
             .into();
     container.plan.process.capabilities = sets(caller_bounding().unwrap());
     let live = up(&container);
-    let error = exec(&live.target(), &process, ChildIo::Terminal { size }).unwrap_err();
+    let error = exec(&live.target(), &process, ChildIo::Terminal { size, bare_newlines: false })
+        .unwrap_err();
     assert_eq!((error.stage.as_str(), error.kind), ("terminal", ExitKind::Runtime), "{error:?}");
     live.kill();
 }

@@ -52,7 +52,7 @@ impl Raw {
         if let Some((fd, saved)) = &found {
             let mut termios = saved.clone();
             termios.make_raw();
-            // The inner terminal leaves line ends as they are: see `Terminal::new`.
+            // The inner one leaves line feeds as they are: `ChildIo::Terminal`.
             termios.output_modes |= OutputModes::OPOST;
             let _ = tcsetattr(fd, OptionalActions::Now, &termios);
         }
@@ -86,13 +86,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    /// Line ends are translated once, by our own terminal: what a pipe or file
-    /// gets has plain ones.
     fn new(master: OwnedFd) -> Self {
-        if let Ok(mut termios) = tcgetattr(&master) {
-            termios.output_modes.remove(OutputModes::ONLCR);
-            let _ = tcsetattr(&master, OptionalActions::Now, &termios);
-        }
         let raw = Raw::new();
         raw.resize(&master);
         Self { master: Some(master), stdin_open: true, raw }

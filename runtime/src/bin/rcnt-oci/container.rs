@@ -110,7 +110,7 @@ fn create_claimed(
         .map_err(Error::errno("make the start FIFO"))?;
     let gate = open(&fifo, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(Error::errno("open the start FIFO"))?;
-    let io = io_of(plan, &saved)?;
+    let io = io_of(plan, &saved, handover.keeps_terminal())?;
     let mut init = spawn_gated(plan, io, &mut || bring_up_loopback(plan), gate)?;
     saved.pid = init.pid().as_raw_nonzero().get();
     saved.start_time = start_time(saved.pid).unwrap_or(0);
@@ -161,13 +161,15 @@ pub(crate) fn reap_failed(pid: Pid, pidfd: BorrowedFd<'_>) {
     let _ = console::exit_code(pid);
 }
 
-/// Our own streams, or a terminal of the size the configuration says or ours has.
-fn io_of(plan: &ContainerPlan, saved: &Saved) -> Result<ChildIo, Error> {
+/// Our own streams, or a terminal of the size the configuration says or ours has. `ours`: it
+/// stays with us.
+fn io_of(plan: &ContainerPlan, saved: &Saved, ours: bool) -> Result<ChildIo, Error> {
     if !plan.process.terminal {
         return own_streams();
     }
     let configured = saved.config.process().as_ref().and_then(|p| p.console_size);
-    Ok(ChildIo::Terminal { size: configured.map(window_size).or_else(console::own_size) })
+    let size = configured.map(window_size).or_else(console::own_size);
+    Ok(ChildIo::Terminal { size, bare_newlines: ours })
 }
 
 /// The configuration's `consoleSize`.

@@ -37,7 +37,7 @@ pub(crate) fn exec(root: &Path, args: &ExecArgs) -> Result<u8, Error> {
         true => None,
         false => Some(console::hold_signals().map_err(Error::io("block signals"))?),
     };
-    let Running { pid, pidfd, terminal } = start(&directory, &plan, &process)?;
+    let Running { pid, pidfd, terminal } = start(&directory, &plan, &process, !args.detach)?;
     let kept = handover
         .deliver(pid, pidfd.as_fd(), terminal)
         .inspect_err(|_| reap_failed(pid, pidfd.as_fd()))?;
@@ -60,15 +60,22 @@ fn refuse_status(status: Status, ignore_paused: bool) -> Result<(), Error> {
     }))
 }
 
-/// While it starts, the container stays what it is.
-fn start(directory: &Directory, plan: &ProcessPlan, process: &Process) -> Result<Running, Error> {
+/// While it starts, the container stays what it is. `ours`: its terminal stays
+/// with us.
+fn start(
+    directory: &Directory,
+    plan: &ProcessPlan,
+    process: &Process,
+    ours: bool,
+) -> Result<Running, Error> {
     let _lock = directory.lock_to_use()?;
     let saved = directory.load()?;
     let init = saved.first_process().map_err(Error::io("find the container's first process"))?;
     let io = match plan.terminal {
         true => {
             let size = process.console_size.map(window_size);
-            ChildIo::Terminal { size: size.or_else(console::own_size) }
+            let size = size.or_else(console::own_size);
+            ChildIo::Terminal { size, bare_newlines: ours }
         }
         false => own_streams()?,
     };

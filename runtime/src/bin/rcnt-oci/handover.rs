@@ -52,6 +52,11 @@ impl Handover {
         })
     }
 
+    /// Whether a terminal's master would stay with us.
+    pub(crate) fn keeps_terminal(&self) -> bool {
+        self.console.is_none()
+    }
+
     /// Hands over; the terminal's master comes back when it stays with us.
     ///
     /// # Errors

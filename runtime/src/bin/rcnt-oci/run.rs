@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use rcnt_base::report::ExitKind;
 use rcnt_runtime::oci::CgroupDriver;
 use rustix::process::{getpid, set_child_subreaper};
 
@@ -47,7 +48,7 @@ pub(crate) fn run(root: &Path, args: &RunArgs, driver: CgroupDriver) -> Result<u
     }
     match ended {
         // What the command would have said itself, as under a shell.
-        Err(Error::Start(error)) if !args.detach && error.stage == "exec" => {
+        Err(Error::Start(error)) if !args.detach && error.kind != ExitKind::Runtime => {
             let _ = writeln!(io::stderr(), "{error}");
             Ok(error.kind.code())
         }

@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
+use rcnt_runtime::cgroup::{self, LayoutKind};
 use rcnt_runtime::oci;
 
 use crate::Error;
@@ -15,7 +16,8 @@ pub(crate) fn write_spec(args: &SpecArgs) -> Result<(), Error> {
         return Err(Error::Refused("rootless containers are not supported".into()));
     }
     let path = args.bundle.as_deref().unwrap_or(Path::new("")).join("config.json");
-    let text = format!("{:#}\n", oci::spec::default_config());
+    let unified = cgroup::layout().is_ok_and(|layout| layout.kind() == LayoutKind::V2);
+    let text = format!("{:#}\n", oci::spec::config_for(unified));
     let file = OpenOptions::new().write(true).create_new(true).open(&path);
     match file.and_then(|mut file| file.write_all(text.as_bytes())) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
