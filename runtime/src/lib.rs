@@ -9,6 +9,31 @@
 //! - [`criu`]   checkpoint and restore, by the program of that name
 //! - [`cgroup`], [`loopback`], [`seccomp`], [`capabilities`], [`users`], [`security`]  one kind of fact or effect each
 //!
+//! # As a library
+//!
+//! What `rcnt-oci run` does is a few calls; the engine makes the same with a plan
+//! of its own (`examples/run_bundle.rs` is the whole program):
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::os::fd::AsFd;
+//! use rcnt_runtime::oci::{self, CgroupDriver};
+//! use rcnt_runtime::spawn::{ChildIo, spawn};
+//!
+//! let bundle = std::path::Path::new("/bundle");
+//! let plan = oci::plan("one", bundle, &oci::read(bundle)?, CgroupDriver::Files)?;
+//! let io = ChildIo::Pipes {
+//!     stdin: None,
+//!     stdout: std::io::stdout().as_fd().try_clone_to_owned()?,
+//!     stderr: std::io::stderr().as_fd().try_clone_to_owned()?,
+//! };
+//! let mut init = spawn(&plan, io, &mut || Ok(()))?;
+//! init.network_ready()?;
+//! init.wait_started()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Knows nothing of images, networks or names on disk; the engine's closure
 //! configures the network from inside. Everything before exec is synchronous
 //! and single-threaded.
