@@ -9,7 +9,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 root:
 	@[ "$$(id -u)" = 0 ] || { echo 'rcnt makes namespaces and needs root: sudo make' >&2; exit 1; }
 
-.PHONY: help root setup build demo test check install uninstall bench bench-record clean
+.PHONY: help root setup build demo test test-vm check install uninstall bench bench-record clean
 .DEFAULT_GOAL := help
 
 help: ## this text
@@ -34,6 +34,9 @@ test: root setup ## every test: units, then end to end with real namespaces (roo
 	@scripts/build debug rcnt-oci target/rcnt-oci-debug
 	@RCNT_BINARY=$(CURDIR)/target/rcnt-debug RCNT_OCI_BINARY=$(CURDIR)/target/rcnt-oci-debug \
 		scripts/test $(ONLY)
+
+test-vm: root ## tests in emulated machines with Debian's kernel: cgroup v2 alone; systemd (root; VM=, ONLY=)
+	@scripts/test-vm $(ONLY)
 
 check: setup ## what review asks for: format, lints, documentation, licences
 	cargo fmt --all --check
