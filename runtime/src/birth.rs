@@ -50,7 +50,9 @@ fn directly(
         None => clone(),
     };
     match cloned.map_err(SpawnError::Clone)? {
-        Cloned::Parent { pid, pidfd } => Ok(Init { pid, pidfd, channel: parent_end }),
+        Cloned::Parent { pid, pidfd } => {
+            Ok(Init { pid, pidfd, channel: parent_end, devices: None })
+        }
         Cloned::Child => {
             // Or our own copy would keep the parent's end alive after the parent.
             drop(parent_end);
@@ -99,7 +101,7 @@ fn adopt(pid: Pid, channel: ParentEnd, namespaces: &Namespaces) -> Result<Init, 
         // A child that is gone tells why when it is waited for.
         let _ = channel.mapped();
     }
-    Ok(Init { pid, pidfd, channel })
+    Ok(Init { pid, pidfd, channel, devices: None })
 }
 
 /// One write(2), as user_namespaces(7) demands.
@@ -118,7 +120,8 @@ pub(crate) fn id_map(mappings: &[IdMapping]) -> String {
     mappings.iter().map(line).collect()
 }
 
-fn reap(pid: Pid) {
+/// Waits for a child that has ended or is about to.
+pub(crate) fn reap(pid: Pid) {
     let _ = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()));
 }
 

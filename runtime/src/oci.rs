@@ -8,6 +8,7 @@ mod devices;
 mod hooks;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod options;
 mod process;
 mod resources;
@@ -123,7 +124,9 @@ pub fn plan(
     let list = here.mounts(spec.mounts().as_deref().unwrap_or_default())?;
     mounts::refuse_missing_sources(&rootfs.mountpoint, &list)?;
     let label = linux.mount_label().clone().filter(|label| !label.is_empty());
+    let net_devices = net_devices::net_devices(linux, &namespaces)?;
     Ok(ContainerPlan {
+        net_devices,
         hostname: spec.hostname().clone(),
         domainname: spec.domainname().clone(),
         rootfs,

@@ -9,6 +9,7 @@ mod attributes;
 mod devices;
 mod hooks;
 mod mounts;
+mod net_devices;
 mod process;
 mod resources;
 
@@ -19,6 +20,7 @@ pub use attributes::*;
 pub use devices::*;
 pub use hooks::*;
 pub use mounts::*;
+pub use net_devices::*;
 pub use process::*;
 pub use resources::*;
 use serde::{Deserialize, Serialize};
@@ -53,6 +55,9 @@ pub struct ContainerPlan {
     pub cgroup: CgroupPlan,
     /// The command.
     pub process: ProcessPlan,
+    /// Network interfaces of the host that become the container's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub net_devices: Vec<NetDevicePlan>,
     /// Programs that run while the container is being made.
     #[serde(default, skip_serializing_if = "HooksPlan::is_empty")]
     pub hooks: HooksPlan,

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 
 use rcnt_base::report::StartError;
 use rustix::fs::{Mode, OFlags};
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, pidfd_send_signal};
 
 use crate::birth;
 use crate::cgroup::{self, CgroupError, LayoutError};
 use crate::channel::{self, ParentEnd};
 use crate::init::{self, Birth};
+use crate::net_devices::{self, Moved, NetDeviceError};
 use crate::plan::{ContainerPlan, NamespaceKind};
 
 /// The standard streams of a command.
@@ -87,6 +88,9 @@ pub enum SpawnError {
         #[source]
         source: io::Error,
     },
+    /// A network device of the plan could not be moved.
+    #[error(transparent)]
+    NetDevice(#[from] NetDeviceError),
 }
 
 /// The container's first process, not necessarily past exec yet.
@@ -95,6 +99,7 @@ pub struct Init {
     pub(crate) pid: Pid,
     pub(crate) pidfd: OwnedFd,
     pub(crate) channel: ParentEnd,
+    pub(crate) devices: Option<Moved>,
 }
 
 /// A command that is running: exec(2) has happened.
@@ -122,6 +127,15 @@ impl Init {
     pub fn netns(&self) -> io::Result<OwnedFd> {
         let path = format!("/proc/{}/ns/net", self.pid);
         Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+    }
+
+    /// Moves the plan's network devices back to where they came from, for a caller
+    /// that gives up on the container; before it ends the process, with which a
+    /// new network namespace goes and takes virtual devices along.
+    pub fn give_back_devices(&mut self) {
+        if let Some(devices) = self.devices.take() {
+            devices.give_back();
+        }
     }
 
     /// The parent's "go": everything outside is ready, init may call `inside`
@@ -270,12 +284,42 @@ fn spawn_with(
         inside,
         lifetime,
     };
-    birth::first_process(birth, parent_end, child_end).inspect_err(|_| {
+    let born = birth::first_process(birth, parent_end, child_end);
+    born.and_then(|init| with_devices(plan, init)).inspect_err(|_| {
         if own_cgroup {
             // The error that brought us here is the one worth telling.
             let _ = cgroup::destroy(&layout, &plan.cgroup);
         }
     })
+}
+
+/// The network devices are the container's before anybody, hooks included, looks.
+fn with_devices(plan: &ContainerPlan, mut init: Init) -> Result<Init, SpawnError> {
+    if plan.net_devices.is_empty() {
+        return Ok(init);
+    }
+    let moved = network_of(plan, &init)
+        .and_then(|netns| Ok(net_devices::move_into(&plan.net_devices, netns.as_fd())?));
+    match moved {
+        Ok(devices) => {
+            init.devices = devices;
+            Ok(init)
+        }
+        Err(error) => {
+            // ESRCH: it has ended by itself.
+            let _ = pidfd_send_signal(init.pidfd(), Signal::KILL);
+            birth::reap(init.pid);
+            Err(error)
+        }
+    }
+}
+
+/// A network namespace to join may not have been joined yet.
+fn network_of(plan: &ContainerPlan, init: &Init) -> Result<OwnedFd, SpawnError> {
+    let own = || PathBuf::from(format!("/proc/{}/ns/net", init.pid));
+    let path = plan.namespaces.join.get(&NamespaceKind::Network).cloned().unwrap_or_else(own);
+    rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| SpawnError::Namespace { path, source: e.into() })
 }
 
 fn open_joins(plan: &ContainerPlan) -> Result<Vec<(NamespaceKind, OwnedFd)>, SpawnError> {

@@ -123,6 +123,7 @@ fn create_claimed(
     match finished {
         Ok(kept) => Ok((saved, init, kept)),
         Err(error) => {
+            init.give_back_devices();
             reap_failed(init.pid(), init.pidfd());
             Err(error)
         }
