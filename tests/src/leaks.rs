@@ -168,6 +168,14 @@ fn find_temporaries(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// Removes one cgroup below `parent`, if it is empty.
+pub(crate) fn remove_empty_cgroup(parent: &str, name: &str) {
+    let all = cgroups(parent).into_iter();
+    for dir in all.filter(|dir| dir.file_name().is_some_and(|n| n == name)) {
+        let _ = std::fs::remove_dir(dir);
+    }
+}
+
 /// Removes the world's cgroups, which must be empty by now.
 pub(crate) fn remove_cgroups(name: &str) {
     for _ in 0..100 {

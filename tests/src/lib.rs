@@ -9,11 +9,12 @@
 //! - [`Terminal`] a pseudo-terminal to type into and read from
 //! - [`archive`]  layers and image files in docker's and OCI's formats
 //! - [`fixtures`] the images tests run; [`Registry`] a real registry to pull them from
+//! - [`Client`] podman, dockerd or containerd on such a host, running our `rcnt-oci`
 //! - [`leaks`]    what must be gone at the end
 //!
 //! Nothing here changes the machine's own network, mounts, sysctls or cgroups
 //! (one cgroup per world is made by rcnt itself and removed again). Needs root.
-//! `RCNT_BINARY` names the binary under test; `RCNT_TEST_KEEP=1` keeps a failed
+//! `RCNT_BINARY` names the binary under test (`RCNT_OCI_BINARY` the runtime); `RCNT_TEST_KEEP=1` keeps a failed
 //! test's world alive and prints how to look around in it.
 #![forbid(unsafe_code)]
 #![allow(
@@ -30,6 +31,7 @@ pub mod fixtures;
 pub mod http;
 pub mod leaks;
 
+mod client;
 mod job;
 mod lan;
 mod output;
@@ -38,6 +40,7 @@ mod space;
 mod terminal;
 mod world;
 
+pub use client::{Client, Kind, RUNTIME, Shared};
 pub use job::{Args, Job, Running};
 pub use lan::Lan;
 pub use output::Output;
