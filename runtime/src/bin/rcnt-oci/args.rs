@@ -4,6 +4,7 @@
 mod create;
 mod exec;
 mod signal;
+mod update;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ use crate::restore::RestoreArgs;
 pub(crate) use create::{CreateArgs, RunArgs};
 pub(crate) use exec::ExecArgs;
 pub(crate) use signal::signal_number;
+pub(crate) use update::UpdateArgs;
 
 /// Where the state of containers is kept unless `--root` says otherwise.
 pub(crate) const DEFAULT_ROOT: &str = "/run/rcnt-oci";
@@ -113,6 +115,12 @@ pub(crate) enum Command {
     /// Let a paused container go on
     #[command(help_template = HELP)]
     Resume(Target),
+    /// Print what a container uses, and when it runs out of memory, as JSON lines
+    #[command(help_template = HELP)]
+    Events(EventsArgs),
+    /// Change a container's limits
+    #[command(help_template = HELP)]
+    Update(Box<UpdateArgs>),
     /// Write a running container as images
     #[command(help_template = HELP)]
     Checkpoint(CheckpointArgs),
@@ -186,6 +194,19 @@ pub(crate) struct PsArgs {
     pub(crate) rest: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// Time between two readings: 5s, 100ms, 1m30s
+    #[arg(long, default_value = "5s", value_name = "DURATION")]
+    pub(crate) interval: String,
+    /// Print one reading and end
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// Container
+    #[arg(value_name = "container-id")]
+    pub(crate) id: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,6 +222,9 @@ mod tests {
         let parse = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap();
         let cli = parse("rcnt-oci --root /r delete c1 --force");
         assert!(matches!(cli.command, Some(Command::Delete(DeleteArgs { force: true, .. }))));
+        let cli = parse("rcnt-oci --rootless false update c1 --memory -1 --cpuset-cpus 1");
+        let Some(Command::Update(update)) = cli.command else { panic!("{cli:?}") };
+        assert_eq!((update.id.as_str(), update.memory.as_deref()), ("c1", Some("-1")));
     }
 
     #[test]

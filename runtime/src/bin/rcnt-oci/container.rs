@@ -8,7 +8,7 @@ use rcnt_runtime::cgroup;
 use rcnt_runtime::criu::stream_names;
 use rcnt_runtime::oci::config::ConsoleSize;
 use rcnt_runtime::oci::{self, CgroupDriver, outside_hooks};
-use rcnt_runtime::plan::{ContainerPlan, NamespaceKind};
+use rcnt_runtime::plan::{ContainerPlan, Keyring, NamespaceKind};
 use rcnt_runtime::shared_mounts;
 use rcnt_runtime::spawn::{ChildIo, Init, WindowSize, spawn_gated};
 use rcnt_runtime::{hooks, loopback};
@@ -48,6 +48,9 @@ pub(crate) fn create(
     let config = oci::read(&bundle)?;
     let mut plan = oci::plan(&args.id, &bundle, &config, driver)?;
     plan.rootfs.no_pivot = args.no_pivot;
+    if args.no_new_keyring {
+        plan.process.attributes.keyring = Keyring::Inherited;
+    }
     let wishes = Wishes {
         console_socket: args.console_socket.as_deref(),
         pidfd_socket: args.pidfd_socket.as_deref(),
@@ -63,6 +66,7 @@ pub(crate) fn create(
         start_time: 0,
         created: now(),
         cgroup: plan.cgroup.clone(),
+        no_new_keyring: args.no_new_keyring,
         descriptors: stream_names(),
         config,
     };

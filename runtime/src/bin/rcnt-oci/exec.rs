@@ -1,11 +1,12 @@
 //! `exec`: a further process, from the command line or from `--process`.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rcnt_runtime::exec::{ExecTarget, Running, exec as enter};
 use rcnt_runtime::oci::{Container, ExecOptions, Process, exec_plan, exec_process, parse};
-use rcnt_runtime::plan::{JoinPlan, ProcessPlan};
+use rcnt_runtime::plan::{JoinPlan, Keyring, ProcessPlan};
 use rcnt_runtime::spawn::ChildIo;
 
 use crate::args::ExecArgs;
@@ -24,8 +25,12 @@ pub(crate) fn exec(root: &Path, args: &ExecArgs) -> Result<u8, Error> {
     let saved = directory.load()?;
     refuse_status(directory.status(&saved), args.ignore_paused)?;
     let process = process_of(args, command, &saved)?;
+    let sub = sub_cgroups(&args.cgroup).map_err(Error::Refused)?;
     let container = Container { id: &saved.id, bundle: &saved.bundle, spec: &saved.config };
-    let plan = exec_plan(container, &process)?;
+    let mut plan = exec_plan(container, &process)?;
+    if saved.no_new_keyring {
+        plan.attributes.keyring = Keyring::Inherited;
+    }
     let wishes = Wishes {
         console_socket: args.console_socket.as_deref(),
         pidfd_socket: args.pidfd_socket.as_deref(),
@@ -37,7 +42,8 @@ pub(crate) fn exec(root: &Path, args: &ExecArgs) -> Result<u8, Error> {
         true => None,
         false => Some(console::hold_signals().map_err(Error::io("block signals"))?),
     };
-    let Running { pid, pidfd, terminal } = start(&directory, &plan, &process, !args.detach)?;
+    let io = io_of(&plan, &process, !args.detach)?;
+    let Running { pid, pidfd, terminal } = start(&directory, &plan, io, sub)?;
     let kept = handover
         .deliver(pid, pidfd.as_fd(), terminal)
         .inspect_err(|_| reap_failed(pid, pidfd.as_fd()))?;
@@ -60,28 +66,55 @@ fn refuse_status(status: Status, ignore_paused: bool) -> Result<(), Error> {
     }))
 }
 
-/// While it starts, the container stays what it is. `ours`: its terminal stays
-/// with us.
+/// `ours`: the terminal stays with us.
+fn io_of(plan: &ProcessPlan, process: &Process, ours: bool) -> Result<ChildIo, Error> {
+    if !plan.terminal {
+        return own_streams();
+    }
+    let size = process.console_size.map(window_size).or_else(console::own_size);
+    Ok(ChildIo::Terminal { size, bare_newlines: ours })
+}
+
+/// While it starts, the container stays what it is.
 fn start(
     directory: &Directory,
     plan: &ProcessPlan,
-    process: &Process,
-    ours: bool,
+    io: ChildIo,
+    sub: BTreeMap<String, PathBuf>,
 ) -> Result<Running, Error> {
     let _lock = directory.lock_to_use()?;
     let saved = directory.load()?;
     let init = saved.first_process().map_err(Error::io("find the container's first process"))?;
-    let io = match plan.terminal {
-        true => {
-            let size = process.console_size.map(window_size);
-            let size = size.or_else(console::own_size);
-            ChildIo::Terminal { size, bare_newlines: ours }
-        }
-        false => own_streams()?,
-    };
     let pid = saved.pid().map_err(Error::io("read the container's pid"))?;
-    let target = ExecTarget::of(pid, init, JoinPlan::from(&saved.cgroup));
-    Ok(enter(&target, plan, io)?)
+    let cgroup = JoinPlan { sub, init: Some(saved.pid), ..JoinPlan::from(&saved.cgroup) };
+    Ok(enter(&ExecTarget::of(pid, init, cgroup), plan, io)?)
+}
+
+/// `--cgroup`: one path for all hierarchies, or `controller[,controller]:path`s.
+fn sub_cgroups(given: &[String]) -> Result<BTreeMap<String, PathBuf>, String> {
+    let mut sub = BTreeMap::new();
+    for text in given {
+        let Some((controllers, path)) = text.split_once(':') else {
+            if given.len() > 1 {
+                let missing = "missing <controller>: prefix";
+                return Err(format!("invalid --cgroup argument: {text} ({missing})"));
+            }
+            sub.insert(String::new(), text.into());
+            continue;
+        };
+        for controller in controllers.split(',') {
+            if controller.is_empty() {
+                let empty = "empty <controller> prefix";
+                return Err(format!("invalid --cgroup argument: {text} ({empty})"));
+            }
+            if sub.insert(controller.to_owned(), path.into()).is_some() {
+                return Err(format!(
+                    "invalid --cgroup argument(s): controller {controller} specified multiple times"
+                ));
+            }
+        }
+    }
+    Ok(sub)
 }
 
 /// `--process`, or the container's own process with the command line's changes.
@@ -144,5 +177,23 @@ mod tests {
         for bad in ["", "a", "-1", "+1", "1:", ":1", "1:2:3", "2147483648", "4294967296"] {
             assert_eq!(parse_user(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn sub_cgroups_are_for_all_or_by_controller() {
+        let sub = |given: &[&str]| {
+            let given: Vec<String> = given.iter().map(|it| (*it).to_owned()).collect();
+            sub_cgroups(&given)
+        };
+        assert!(sub(&[]).unwrap().is_empty());
+        assert_eq!(sub(&["a/b"]).unwrap()[""], Path::new("a/b"));
+        let two = sub(&["cpu,cpuacct:a", "pids:b"]).unwrap();
+        assert_eq!(
+            (two["cpuacct"].as_path(), two["pids"].as_path()),
+            (Path::new("a"), Path::new("b"))
+        );
+        assert!(sub(&["a", "b"]).unwrap_err().contains("missing <controller>"));
+        assert!(sub(&[":a"]).unwrap_err().contains("empty <controller>"));
+        assert!(sub(&["cpu:a", "cpu:b"]).unwrap_err().contains("multiple times"));
     }
 }

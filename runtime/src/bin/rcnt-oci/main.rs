@@ -4,7 +4,8 @@
 //!
 //! - `args`      the command line; `usage` what is wrong with one
 //! - `container` create
-//! - `start` `run` `kill` `delete` `pause` `exec` `list` `ps` `spec`  a command each
+//! - `start` `run` `kill` `delete` `pause` `exec` `list` `ps` `spec` `events`
+//!   `update`  a command each
 //! - `checkpoint` `restore`  by CRIU; `criu_args` what they have in common
 //! - `state`     what is kept between calls
 //! - `console`   foreground commands; `handover` what a caller gets of a process
@@ -18,6 +19,7 @@ mod container;
 mod criu_args;
 mod delete;
 mod error;
+mod events;
 mod exec;
 mod handover;
 mod kill;
@@ -30,6 +32,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 mod usage;
 
 use std::io::{self, Write};
@@ -101,6 +104,8 @@ fn dispatch(cli: &Cli) -> Result<u8, Error> {
         Command::Ps(args) => return ps::ps(root, args),
         Command::Pause(target) => pause::set_paused(root, &target.id, true)?,
         Command::Resume(target) => pause::set_paused(root, &target.id, false)?,
+        Command::Events(args) => return events::events(root, args),
+        Command::Update(args) => update::update(root, args)?,
         Command::Checkpoint(args) => checkpoint::checkpoint(root, args)?,
         Command::Restore(args) => return restore::restore(root, args, driver),
         Command::Features => return print(&format!("{:#}\n", oci::spec::features())),

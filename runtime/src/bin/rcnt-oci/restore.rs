@@ -87,6 +87,7 @@ pub(crate) fn restore(root: &Path, args: &RestoreArgs, driver: CgroupDriver) -> 
         start_time: 0,
         created: now(),
         cgroup: plan.cgroup.clone(),
+        no_new_keyring: false,
         descriptors: stream_names(),
         config,
     };

@@ -40,6 +40,9 @@ pub(crate) struct Saved {
     /// RFC 3339.
     pub(crate) created: String,
     pub(crate) cgroup: CgroupPlan,
+    /// Its processes have the session keyring of their callers.
+    #[serde(default)]
+    pub(crate) no_new_keyring: bool,
     /// What its streams were when it was made, for CRIU to find its pipes.
     #[serde(default)]
     pub(crate) descriptors: Vec<String>,

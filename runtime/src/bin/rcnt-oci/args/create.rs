@@ -21,6 +21,9 @@ pub(crate) struct CreateArgs {
     /// Enter the root by moving it, without pivot_root: for hosts on an initramfs
     #[arg(long)]
     pub(crate) no_pivot: bool,
+    /// With the caller's session keyring
+    #[arg(long)]
+    pub(crate) no_new_keyring: bool,
     /// The new container's name
     #[arg(value_name = "container-id")]
     pub(crate) id: String,

@@ -51,6 +51,9 @@ pub(crate) struct ExecArgs {
     /// A capability more, again for each
     #[arg(short, long, value_name = "CAPABILITY")]
     pub(crate) cap: Vec<String>,
+    /// Cgroup below the container's, `CONTROLLER:PATH` on cgroup v1, again for each
+    #[arg(long, value_name = "[CONTROLLER:]PATH")]
+    pub(crate) cgroup: Vec<String>,
     /// Even if the container is paused
     #[arg(long)]
     pub(crate) ignore_paused: bool,
