@@ -481,6 +481,29 @@ fn memory_can_be_dumped_in_advance_where_the_kernel_tracks_it() {
     assert_counts_on(&bundle, at);
 }
 
+/// Two are there when it ends: who waits for it, and who has ended it.
+#[test]
+fn a_container_in_the_foreground_ends_with_its_checkpoint() {
+    let Some(bundle) = bundle(COUNTING) else { return };
+    let guard = Guard::new(&bundle, "front");
+    let id = guard.1.as_str();
+    let mut command = bundle.command(&["run", id]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut running = command.spawn().unwrap();
+    wait_for("some numbers", || count(&bundle) > 5);
+    ok(&bundle.oci(&["checkpoint", id]));
+    assert_eq!(running.wait().unwrap().code(), Some(137));
+    assert_nothing_left(&bundle, id);
+    let mut command = bundle.command(&["restore", id]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut restored = command.spawn().unwrap();
+    let at = count(&bundle);
+    wait_for("a greater number", || count(&bundle) > at);
+    ok(&bundle.oci(&["kill", id, "KILL"]));
+    assert_eq!(restored.wait().unwrap().code(), Some(137));
+    assert_nothing_left(&bundle, id);
+}
+
 #[test]
 fn settings_come_from_the_file_of_the_annotation() {
     let Some(bundle) = bundle(COUNTING) else { return };

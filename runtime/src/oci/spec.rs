@@ -76,6 +76,10 @@ pub fn features() -> Value {
         "ociVersionMax": OCI_VERSION,
         "hooks": ["prestart", "createRuntime", "poststart", "poststop"],
         "mountOptions": options::known_words(),
+        // Which its owner defines, for others too; whether there is a CRIU is not the question.
+        "annotations": {"org.opencontainers.runc.checkpoint.enabled": "true"},
+        // Names a file of the host's that CRIU takes its settings from.
+        "potentiallyUnsafeConfigAnnotations": ["org.criu.config"],
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "uts"],
             "capabilities": capabilities::NAMES.as_slice(),

@@ -51,6 +51,7 @@ pub(crate) struct CheckpointArgs {
 /// Writes the images, and removes the container unless it goes on.
 pub(crate) fn checkpoint(root: &Path, args: &CheckpointArgs) -> Result<(), Error> {
     let directory = Directory::of(root, &args.id)?;
+    let _lock = directory.lock_to_change()?;
     let saved = directory.load()?;
     let status = directory.status(&saved);
     if !matches!(status, Status::Running | Status::Paused) {

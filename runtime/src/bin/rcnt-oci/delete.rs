@@ -78,6 +78,17 @@ pub(crate) fn erase(directory: &Directory, saved: &Saved) -> Result<(), Error> {
     Ok(directory.remove()?)
 }
 
+/// [`erase`] for one who has waited for its end: somebody else may be at it, who
+/// has ended it.
+pub(crate) fn erase_if_there(directory: &Directory, saved: &Saved) -> Result<(), Error> {
+    let _lock = match directory.lock_to_change() {
+        Err(StateError::Missing(_)) => return Ok(()),
+        Err(StateError::Busy(_)) => None,
+        lock => Some(lock?),
+    };
+    erase(directory, saved)
+}
+
 /// Takes away what a container without a mount namespace mounted in ours.
 fn unmount_shared(saved: &Saved) -> Result<(), Error> {
     let linux = saved.config.linux().as_ref();

@@ -17,7 +17,7 @@ use rustix::process::PidfdFlags;
 
 use crate::container::now;
 use crate::criu_args::{CriuArgs, Directories, config_file, read_descriptors};
-use crate::delete::erase;
+use crate::delete::erase_if_there;
 use crate::handover::{Handover, Wishes};
 use crate::state::{Directory, Saved, Status, start_time};
 use crate::{Error, console};
@@ -113,7 +113,7 @@ pub(crate) fn restore(root: &Path, args: &RestoreArgs, driver: CgroupDriver) -> 
             console::attend(pid, pidfd.as_fd(), &signals, terminal)
         })
         .map_err(Error::io("wait for the container"));
-    erase(&directory, &saved)?;
+    erase_if_there(&directory, &saved)?;
     ended
 }
 
@@ -147,8 +147,6 @@ struct Restoring<'a> {
 
 impl Restoring<'_> {
     fn run(&mut self, mut options: Options, directories: &Directories) -> Result<(), Error> {
-        // Now, so that whoever finds a half restored one knows its cgroup.
-        self.directory.save(&self.saved)?;
         for (fd, name) in read_descriptors(&directories.images)?.into_iter().enumerate().take(3) {
             // Pipes are the caller's new ones now; everything else has a path.
             if name.contains("pipe:") {

@@ -9,7 +9,7 @@ use rustix::process::{getpid, set_child_subreaper};
 
 use crate::args::RunArgs;
 use crate::container::{Created, create, reap_failed};
-use crate::delete::erase;
+use crate::delete::erase_if_there;
 use crate::start::{open_gate, run_poststart};
 use crate::{Error, console};
 
@@ -42,10 +42,7 @@ pub(crate) fn run(root: &Path, args: &RunArgs, driver: CgroupDriver) -> Result<u
         Ok(Some(_)) => {}
         Err(_) => reap_failed(init.pid(), init.pidfd()),
     }
-    // Somebody else may have deleted it: its end was what we waited for.
-    if directory.exists() {
-        erase(&directory, &saved)?;
-    }
+    erase_if_there(&directory, &saved)?;
     match ended {
         // What the command would have said itself, as under a shell.
         Err(Error::Start(error)) if !args.detach && error.kind != ExitKind::Runtime => {
