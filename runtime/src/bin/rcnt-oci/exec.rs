@@ -75,15 +75,17 @@ fn io_of(plan: &ProcessPlan, process: &Process, ours: bool) -> Result<ChildIo, E
     Ok(ChildIo::Terminal { size, bare_newlines: ours })
 }
 
-/// While it starts, the container stays what it is.
+/// The state is read whole; the lock is not held while the process starts, which
+/// in a paused container lasts until somebody resumes it.
 fn start(
     directory: &Directory,
     plan: &ProcessPlan,
     io: ChildIo,
     sub: BTreeMap<String, PathBuf>,
 ) -> Result<Running, Error> {
-    let _lock = directory.lock_to_use()?;
+    let lock = directory.lock_to_use()?;
     let saved = directory.load()?;
+    drop(lock);
     let init = saved.first_process().map_err(Error::io("find the container's first process"))?;
     let pid = saved.pid().map_err(Error::io("read the container's pid"))?;
     let cgroup = JoinPlan { sub, init: Some(saved.pid), ..JoinPlan::from(&saved.cgroup) };
