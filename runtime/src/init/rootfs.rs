@@ -50,12 +50,14 @@ pub(crate) fn attach(plan: &RootfsPlan, source: Source) -> Result<Root, InitErro
             source.ok_or(Errno::NOENT).on("open root directory", dir)?
         }
     };
-    let private = Attributes {
-        propagation: MountPropagationFlags::PRIVATE,
-        recursive: true,
-        ..Attributes::default()
+    // A slave stays tied to where it was cloned from, as far as that is shared;
+    // all else is cut off until everything is mounted.
+    let propagation = match plan.propagation {
+        Propagation::Slave => MountPropagationFlags::DOWNSTREAM,
+        _ => MountPropagationFlags::PRIVATE,
     };
-    set_attributes(&rootfs, &private).doing("make the root file system private")?;
+    let cut_off = Attributes { propagation, recursive: true, ..Attributes::default() };
+    set_attributes(&rootfs, &cut_off).doing("cut the root file system off the host's mounts")?;
     let mountpoint =
         rustix::fs::open(&plan.mountpoint, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .on("open mount point", &plan.mountpoint)?;
@@ -71,11 +73,14 @@ pub(crate) fn enter(root: &Root, plan: &RootfsPlan, own_mounts: bool) -> Result<
         (true, true) => no_pivot::move_root(root)?,
         (false, _) => chroot(root).doing("change the root directory")?,
     }
-    if plan.propagation == Propagation::Private {
+    if matches!(plan.propagation, Propagation::Private | Propagation::Slave) {
         return Ok(());
     }
-    let propagation =
-        Attributes { propagation: propagation_flag(plan.propagation), ..Attributes::default() };
+    let propagation = Attributes {
+        propagation: propagation_flag(plan.propagation),
+        recursive: plan.propagation_recursive,
+        ..Attributes::default()
+    };
     set_attributes(root, &propagation).doing("set the propagation of the root mount")
 }
 
