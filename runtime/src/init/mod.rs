@@ -189,8 +189,8 @@ pub(crate) fn start_through(
 /// mean something, by a process with the host's rights.
 struct Outside {
     rootfs: rootfs::Source,
-    mounts: Vec<sources::Source>,
-    /// What opens the rest.
+    mounts: Vec<Option<OwnedFd>>,
+    /// Helps with the rest.
     borrower: Option<lender::Borrower>,
     null: Option<OwnedFd>,
     cgroups: cgroupfs::View,
@@ -200,7 +200,7 @@ impl Outside {
     fn open(plan: &ContainerPlan, layout: &Layout) -> Result<Self, InitError> {
         Ok(Self {
             rootfs: rootfs::open(&plan.rootfs)?,
-            mounts: sources::open_all(plan)
+            mounts: sources::hold_shared(plan)
                 .map_err(|(nth, e)| mounts::failed(plan, nth, "open the source", e))?,
             borrower: None,
             null: paths::clone_null(plan)?,
@@ -235,7 +235,7 @@ fn set_up(
     stage.enter("rootfs");
     let own_mounts = kinds.new.contains(&NamespaceKind::Mount);
     if own_mounts {
-        rootfs::make_private()?;
+        rootfs::cut_off()?;
     }
     let root = rootfs::attach(&plan.rootfs, outside.rootfs)?;
     let user_namespace = kinds.separate(NamespaceKind::User);

@@ -16,9 +16,10 @@ use super::copy_up::copy_up;
 use super::error::{Doing, InitError, in_plain_words};
 use super::filesystems;
 use super::fsapi::{attach, change_to, propagation_flag};
+use super::idmap::Known;
 use super::lender::Borrower;
 use super::root::{Links, Root, clean};
-use super::sources::{self, Source};
+use super::sources;
 use crate::plan::{
     AccessTime, ContainerPlan, FilesystemPlan, MountAttributes, MountKind, MountPlan,
 };
@@ -52,11 +53,15 @@ impl Mounted {
     }
 }
 
-/// Mounts one after the other; `sources` are from [`sources::open_all`].
-pub(crate) fn apply(workplace: &Workplace<'_>, sources: Vec<Source>) -> Result<Mounted, InitError> {
+/// Mounts one after the other; `held` is from [`sources::hold_shared`].
+pub(crate) fn apply(
+    workplace: &Workplace<'_>,
+    held: Vec<Option<OwnedFd>>,
+) -> Result<Mounted, InitError> {
     let mut mounted = Mounted::default();
-    for (nth, (plan, source)) in workplace.plan.mounts.iter().zip(sources).enumerate() {
-        let mount = workplace.mount(nth, plan, source)?;
+    let mut maps = Known::default();
+    for (nth, (plan, held)) in workplace.plan.mounts.iter().zip(held).enumerate() {
+        let mount = workplace.mount(nth, plan, held, &mut maps)?;
         let filesystem = match &plan.kind {
             MountKind::Filesystem(filesystem) => Some(filesystem),
             _ => None,
@@ -101,7 +106,8 @@ impl Workplace<'_> {
         &self,
         nth: usize,
         plan: &MountPlan,
-        source: Source,
+        held: Option<OwnedFd>,
+        maps: &mut Known,
     ) -> Result<Option<OwnedFd>, InitError> {
         let fail = |doing: &'static str| move |error| failed(self.plan, nth, doing, error);
         let destination = clean(&plan.destination);
@@ -116,10 +122,7 @@ impl Workplace<'_> {
                 self.filesystem(nth, plan, filesystem, &destination).map(Some)
             }
             MountKind::Bind { .. } => {
-                let mount = match source {
-                    Source::Open(tree) => Ok(tree),
-                    _ => sources::open_now(self.plan, nth, self.root, self.lender),
-                };
+                let mount = sources::open(self, nth, held, maps);
                 let mount = mount.map_err(fail("open the source"))?;
                 let directory = is_directory(&mount);
                 let target = match directory {

@@ -23,10 +23,11 @@ use crate::plan::{Propagation, RootfsPlan, RootfsSource};
 const MAX_VALUE: usize = 255;
 
 /// Cuts every mount of this (new) mount namespace off from where it was copied:
-/// from here on nothing we mount or unmount is seen outside, or the reverse.
-pub(crate) fn make_private() -> Result<(), InitError> {
-    let all = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    mount_change("/", all).doing("make the mounts private")
+/// from here on nothing we mount or unmount is seen outside. Slaves rather than
+/// private, which would make unbindable mounts bindable again.
+pub(crate) fn cut_off() -> Result<(), InitError> {
+    let all = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    mount_change("/", all).doing("cut the mounts off from the host's")
 }
 
 /// What a root file system is made from: a clone of its directory, where it is one.
@@ -216,7 +217,7 @@ mod tests {
         }
         // Of this thread only: each test has its own.
         rcnt_base::sys::child::unshare_namespaces(rustix::thread::UnshareFlags::NEWNS).unwrap();
-        make_private().unwrap();
+        cut_off().unwrap();
         let dir = tempfile::tempdir().unwrap();
         mount("tmpfs", dir.path(), "tmpfs", MountFlags::empty(), None).unwrap();
         let made = |name: &str| {

@@ -1,11 +1,14 @@
 //! What of the host the binds of a container show.
 //!
-//! Mostly it is cloned while nothing is mounted yet ([`open_all`]). Two kinds of
-//! source have to wait for their turn: those below the container's root, which
-//! earlier mounts may bring, and all of a container in a user namespace. There
-//! they are taken from the copy of the host's mounts that belongs to that
-//! namespace, because the copy locks the attributes the host gave them
-//! (mount_namespaces(7)); where the container's root may not look, the
+//! Each is cloned when its turn comes: mounts are listed in the order they were
+//! made in, and earlier ones may bring what lies below the container's root.
+//! Only one that mounts are to travel through to the host (`rshared`) is taken
+//! hold of before this namespace's mounts are cut off from the host's
+//! ([`hold_shared`]).
+//!
+//! In a user namespace the source is taken from the copy of the host's mounts
+//! that belongs to that namespace, because the copy locks the attributes the host
+//! gave them (mount_namespaces(7)); where the container's root may not look, the
 //! [`super::lender`] helps.
 
 use std::io;
@@ -17,42 +20,27 @@ use rustix::io::Errno;
 
 use super::fsapi::{clone_of, clone_path};
 use super::idmap;
-use super::lender::Borrower;
-use super::root::{Links, Root, clean};
-use crate::plan::{ContainerPlan, IdMapPlan, MountKind, MountPlan, NamespaceKind};
-
-/// What a mount has been given so far.
-#[derive(Debug)]
-pub(crate) enum Source {
-    /// It is no bind.
-    None,
-    /// Cloned, and its owners mapped if they are to be.
-    Open(OwnedFd),
-    /// Its turn will come.
-    Later,
-}
+use super::mounts::Workplace;
+use super::root::{Links, clean};
+use crate::plan::{ContainerPlan, IdMapPlan, MountKind, MountPlan, NamespaceKind, Propagation};
 
 /// A bind whose source cannot be had, by its number.
 pub(crate) type Failed = (usize, io::Error);
 
-/// Clones the sources of all binds, in the order of the plan's mounts. A clone
-/// keeps its place in the source's peer group, so `rshared` still reaches the
-/// host after everything else was made private.
-pub(crate) fn open_all(plan: &ContainerPlan) -> Result<Vec<Source>, Failed> {
+/// For each mount of the plan, in order, a clone of its source if it has to be
+/// made now: it is in the source's peer group.
+pub(crate) fn hold_shared(plan: &ContainerPlan) -> Result<Vec<Option<OwnedFd>>, Failed> {
     let user_namespace = plan.namespaces.separate(NamespaceKind::User);
-    let mut maps = idmap::Known::default();
-    let mut open = |(nth, mount): (usize, &MountPlan)| {
-        let MountKind::Bind { source, recursive, id_map, .. } = &mount.kind else {
-            return Ok(Source::None);
-        };
-        if user_namespace || inside(plan, source).is_some() {
-            return Ok(Source::Later);
+    let hold = |(nth, mount): (usize, &MountPlan)| {
+        let MountKind::Bind { source, recursive, .. } = &mount.kind else { return Ok(None) };
+        let shared = mount.propagation.iter().any(|change| change.to == Propagation::Shared);
+        // The copy a user namespace gets has been cut off already.
+        if !shared || user_namespace || inside(plan, source).is_some() {
+            return Ok(None);
         }
-        let tree = clone_path(source, *recursive);
-        let mapped = tree.and_then(|tree| map(tree, id_map.as_ref(), &mut maps));
-        mapped.map(Source::Open).map_err(|error| (nth, error))
+        clone_path(source, *recursive).map(Some).map_err(|error| (nth, error))
     };
-    plan.mounts.iter().enumerate().map(&mut open).collect()
+    plan.mounts.iter().enumerate().map(hold).collect()
 }
 
 /// `source` as a path inside the container, if it lies below its root.
@@ -82,12 +70,13 @@ fn why_not_mapped(error: io::Error) -> io::Error {
 }
 
 /// Clones the source of mount number `nth`, whose turn it is.
-pub(crate) fn open_now(
-    plan: &ContainerPlan,
+pub(crate) fn open(
+    workplace: &Workplace<'_>,
     nth: usize,
-    root: &Root,
-    lender: Option<&Borrower>,
+    held: Option<OwnedFd>,
+    maps: &mut idmap::Known,
 ) -> io::Result<OwnedFd> {
+    let Workplace { plan, root, lender, .. } = *workplace;
     let Some(MountKind::Bind { source, recursive, id_map, .. }) =
         plan.mounts.get(nth).map(|mount| &mount.kind)
     else {
@@ -97,17 +86,16 @@ pub(crate) fn open_now(
         // Comes cloned and mapped, which takes the host's rights.
         return lender.borrow(nth);
     }
-    let tree = match inside(plan, source) {
-        Some(path) => {
-            let found = root.find(&clean(path), Links::Follow)?;
-            clone_of(found, *recursive)?
-        }
-        None => match (clone_path(source, *recursive), lender) {
+    let tree = match (held, inside(plan, source)) {
+        // Once more, for its place in the list; before Linux 6.15 it cannot be had.
+        (Some(held), _) => clone_of(&held, *recursive).unwrap_or(held),
+        (None, Some(path)) => clone_of(root.find(&clean(path), Links::Follow)?, *recursive)?,
+        (None, None) => match (clone_path(source, *recursive), lender) {
             (Err(error), Some(lender)) if error.kind() == io::ErrorKind::PermissionDenied => {
                 clone_of(lender.borrow(nth)?, *recursive)?
             }
             (tree, _) => tree?,
         },
     };
-    map(tree, id_map.as_ref(), &mut idmap::Known::default())
+    map(tree, id_map.as_ref(), maps)
 }
