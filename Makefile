@@ -44,9 +44,9 @@ check: setup ## what review asks for: format, lints, documentation, licences
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --document-private-items
 	scripts/licences
 
-install: ## binary, completions and manual pages below $(DESTDIR)$(PREFIX)
-	@[ -x target/rcnt ] || $(MAKE) --no-print-directory build
-	scripts/install target/rcnt '$(DESTDIR)$(PREFIX)'
+install: ## binaries, completions and manual pages below $(DESTDIR)$(PREFIX)
+	@[ -x target/rcnt ] && [ -x target/rcnt-oci ] || $(MAKE) --no-print-directory build
+	scripts/install '$(DESTDIR)$(PREFIX)' target/rcnt target/rcnt-oci
 
 uninstall: ## remove what install put there
 	scripts/install --remove '$(DESTDIR)$(PREFIX)'

@@ -8,7 +8,7 @@ mod update;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::checkpoint::CheckpointArgs;
 use crate::restore::RestoreArgs;
@@ -21,20 +21,24 @@ pub(crate) use update::UpdateArgs;
 /// Where the state of containers is kept unless `--root` says otherwise.
 pub(crate) const DEFAULT_ROOT: &str = "/run/rcnt-oci";
 
-/// What runc's help looks like: scripts read its first lines.
-const HELP: &str = "NAME:
-   {bin} - {about}
-
-USAGE:
-   {usage}
-
-{all-args}{after-help}
-";
+/// The command line as a table, with help texts that begin as runc's do: scripts
+/// read their first lines.
+pub(crate) fn tree() -> clap::Command {
+    let help = |name: &str| {
+        format!(
+            "NAME:\n   {name} - {{about}}\n\nUSAGE:\n   {{usage}}\n\n{{all-args}}{{after-help}}\n"
+        )
+    };
+    let tree = Cli::command().help_template(help("rcnt-oci"));
+    tree.mut_subcommands(|command| {
+        let template = help(&format!("rcnt-oci {}", command.get_name()));
+        command.help_template(template)
+    })
+}
 
 /// Open Container Initiative runtime
 #[derive(Debug, Parser)]
-#[command(name = "rcnt-oci", disable_version_flag = true, help_template = HELP)]
-#[command(disable_help_subcommand = true, next_help_heading = "OPTIONS")]
+#[command(name = "rcnt-oci", disable_version_flag = true, disable_help_subcommand = true)]
 #[command(after_help = "A bundle is a directory with a config.json and a root file system. \
 `rcnt-oci spec` writes a config.json to start from, `rcnt-oci run ID` runs the bundle in the \
 working directory as container ID.")]
@@ -77,59 +81,53 @@ pub(crate) enum Format {
 }
 
 #[derive(Debug, Subcommand)]
-#[command(help_template = HELP)]
 pub(crate) enum Command {
     /// Make a container; its command waits for `start`
-    #[command(help_template = HELP)]
     Create(CreateArgs),
     /// Let a created container's command go
-    #[command(help_template = HELP)]
     Start(Target),
     /// Create and start a container, wait for its end and delete it
-    #[command(help_template = HELP)]
     Run(RunArgs),
     /// Print a container's state as JSON
-    #[command(help_template = HELP)]
     State(Target),
     /// Send a signal to a container
-    #[command(help_template = HELP)]
     Kill(KillArgs),
     /// Remove what is left of a container
-    #[command(help_template = HELP)]
     Delete(DeleteArgs),
     /// Run one more process in a container
-    #[command(help_template = HELP)]
     Exec(ExecArgs),
     /// List containers
-    #[command(help_template = HELP)]
     List(ListArgs),
     /// Write a config.json to start from
-    #[command(help_template = HELP)]
     Spec(SpecArgs),
     /// List the processes of a container
-    #[command(help_template = HELP)]
     Ps(PsArgs),
     /// Stop every process of a container where it is
-    #[command(help_template = HELP)]
     Pause(Target),
     /// Let a paused container go on
-    #[command(help_template = HELP)]
     Resume(Target),
     /// Print what a container uses, and when it runs out of memory, as JSON lines
-    #[command(help_template = HELP)]
     Events(EventsArgs),
     /// Change a container's limits
-    #[command(help_template = HELP)]
     Update(Box<UpdateArgs>),
     /// Write a running container as images
-    #[command(help_template = HELP)]
     Checkpoint(CheckpointArgs),
     /// Make a running container of images
-    #[command(help_template = HELP)]
     Restore(RestoreArgs),
     /// Print what this runtime can do as JSON
-    #[command(help_template = HELP)]
     Features,
+    /// Print a shell's completion script
+    #[command(hide = true)]
+    Completion {
+        /// Which
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man {
+        /// Where
+        directory: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -210,11 +208,10 @@ pub(crate) struct EventsArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        tree().debug_assert();
     }
 
     #[test]

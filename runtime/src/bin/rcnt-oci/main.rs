@@ -9,6 +9,7 @@
 //! - `checkpoint` `restore`  by CRIU; `criu_args` what they have in common
 //! - `state`     what is kept between calls
 //! - `console`   foreground commands; `handover` what a caller gets of a process
+//! - `pages`     manual pages and completions
 //! - `log`       errors, warnings and steps
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,7 @@ mod handover;
 mod kill;
 mod list;
 mod log;
+mod pages;
 mod pause;
 mod ps;
 mod restore;
@@ -39,7 +41,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::FromArgMatches;
 use rcnt_base::report::chain;
 use rcnt_runtime::oci::{self, CgroupDriver};
 
@@ -60,7 +62,8 @@ fn main() -> ExitCode {
     if let Err(error) = seal(command.as_deref()) {
         return failed(&chain(&error));
     }
-    let cli = match Cli::try_parse() {
+    let parsed = args::tree().try_get_matches();
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => match usage::explain(&error, command.as_deref()) {
             Some(text) => return failed(&text),
@@ -86,7 +89,7 @@ fn dispatch(cli: &Cli) -> Result<u8, Error> {
         return print(&version());
     }
     let Some(command) = &cli.command else {
-        return print(&Cli::command().render_help().to_string());
+        return print(&args::tree().render_help().to_string());
     };
     refuse_rootless(&cli.rootless)?;
     let root = &root_of(cli.root.as_deref())?;
@@ -108,6 +111,8 @@ fn dispatch(cli: &Cli) -> Result<u8, Error> {
         Command::Update(args) => update::update(root, args)?,
         Command::Checkpoint(args) => checkpoint::checkpoint(root, args)?,
         Command::Restore(args) => return restore::restore(root, args, driver),
+        Command::Completion { shell } => return pages::completion(*shell),
+        Command::Man { directory } => return pages::manual(directory),
         Command::Features => return print(&format!("{:#}\n", oci::spec::features())),
     }
     Ok(0)
