@@ -51,7 +51,7 @@ fn directly(
     };
     match cloned.map_err(SpawnError::Clone)? {
         Cloned::Parent { pid, pidfd } => {
-            Ok(Init { pid, pidfd, channel: parent_end, devices: None })
+            Ok(Init { pid, pidfd, channel: parent_end, devices: None, listener: None })
         }
         Cloned::Child => {
             // Or our own copy would keep the parent's end alive after the parent.
@@ -101,7 +101,7 @@ fn adopt(pid: Pid, channel: ParentEnd, namespaces: &Namespaces) -> Result<Init, 
         // A child that is gone tells why when it is waited for.
         let _ = channel.mapped();
     }
-    Ok(Init { pid, pidfd, channel, devices: None })
+    Ok(Init { pid, pidfd, channel, devices: None, listener: None })
 }
 
 /// One write(2), as user_namespaces(7) demands.

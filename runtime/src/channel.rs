@@ -7,6 +7,8 @@
 //! parent ── 'h' ─────────────────▶ child     the hooks outside have run
 //! parent ── 'g' ─────────────────▶ child     go: what is outside is ready
 //! parent ◀─ 'x' (+ pty master) ─── child     everything is done but execve; what took how long
+//! parent ◀─ 'n' + number ──────── child     the filter is loaded, its notifications are read there
+//! parent ── 's' ─────────────────▶ child     that descriptor is taken
 //! parent ◀─ 'e' + JSON ─────────── child     it could not be done
 //! parent ◀─ end of file ────────── child     after 'x': running; before: it died
 //! ```
@@ -15,7 +17,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rcnt_base::report::{ExitKind, StartError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -24,6 +26,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
+use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
 const BORN: u8 = b'b';
 const MAPPED: u8 = b'i';
@@ -31,6 +34,8 @@ const MOUNTED: u8 = b'm';
 const HOOKED: u8 = b'h';
 const GO: u8 = b'g';
 const EXECUTING: u8 = b'x';
+const LISTENING: u8 = b'n';
+const SEEN: u8 = b's';
 const FAILED: u8 = b'e';
 /// No report is longer; a seqpacket socket keeps messages whole.
 const LARGEST: usize = 32 * 1024;
@@ -114,7 +119,25 @@ impl ParentEnd {
         }
     }
 
+    /// Blocks until a child that was ready has loaded its filter; takes the
+    /// descriptor of the notifications from it (`child` is its pidfd).
+    pub(crate) fn take_listener(&self, child: BorrowedFd<'_>) -> Result<OwnedFd, StartError> {
+        match self.receive().map_err(broken)?.0.split_first() {
+            Some((&LISTENING, number)) => {
+                let number = number.try_into().map(i32::from_ne_bytes);
+                let number = number.map_err(|e| broken(io::Error::other(e)))?;
+                let taken = pidfd_getfd(child, number, PidfdGetfdFlags::empty());
+                let taken = taken.map_err(|errno| broken(errno.into()))?;
+                self.tell(SEEN).map_err(broken)?;
+                Ok(taken)
+            }
+            Some((&FAILED, json)) => Err(report(json)),
+            _ => Err(died()),
+        }
+    }
+
     /// Blocks until the child has executed or failed; the terminal, if it made one.
+    #[cfg(test)]
     pub(crate) fn wait(&self) -> Result<Option<OwnedFd>, StartError> {
         let terminal = self.wait_ready()?;
         self.wait_executed()?;
@@ -244,6 +267,19 @@ impl ChildEnd {
         let message = [IoSlice::new(&[EXECUTING]), IoSlice::new(times.as_bytes())];
         sendmsg(&self.0, &message, &mut control, SendFlags::NOSIGNAL)?;
         Ok(())
+    }
+
+    /// Lets the parent take the filter's descriptor, by the few calls that a
+    /// filter cannot do without (see [`crate::seccomp::listener`]).
+    pub(crate) fn listening(&self, listener: BorrowedFd<'_>) -> io::Result<()> {
+        let mut message = vec![LISTENING];
+        message.extend(listener.as_raw_fd().to_ne_bytes());
+        rustix::io::write(&self.0, &message)?;
+        let mut byte = [0u8; 1];
+        match retry_on_intr(|| rustix::io::read(&self.0, &mut byte[..]))? {
+            1 if byte == [SEEN] => Ok(()),
+            _ => Err(io::Error::other("whoever was to take it is gone")),
+        }
     }
 
     /// Reports why not. Nothing can be done when even that does not work.

@@ -8,25 +8,26 @@
 //! before it enters: names inside are the container's to choose.
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rcnt_base::report::StartError;
 use rcnt_base::sys::child::{Cloned, clone3};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, Pid, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, Pid, Signal, pidfd_send_signal, set_dumpable_behavior};
 use rustix::thread::{ThreadNameSpaceType, UnshareFlags, move_into_thread_name_spaces};
 
 use crate::birth::in_pid_namespace;
 use crate::cgroup::{self, JoinHandles, LayoutKind};
-use crate::channel::{self, ChildEnd};
+use crate::channel::{self, ChildEnd, ParentEnd};
 use crate::init::{
     Doing, InitError, Joining, Launch, Parentage, Procfs, Root, Stage, Streams, become_command,
     become_root, enter_processors, host_null, join_keyring, open_cwd, run_child, set_oom_score,
     shed,
 };
 use crate::plan::{JoinPlan, ProcessPlan};
+use crate::seccomp::listener::{Filtered, hand_over};
 use crate::spawn::ChildIo;
 
 /// The container to enter.
@@ -103,9 +104,11 @@ pub fn exec(
         Cloned::Parent { pid, pidfd } => {
             // Ours would hide the child's end of file.
             drop(child_end);
-            match parent_end.wait() {
+            match started(target, process, &parent_end, pid, pidfd.as_fd()) {
                 Ok(terminal) => Ok(Running { pid, pidfd, terminal }),
                 Err(error) => {
+                    // It may be waiting for somebody to answer for its filter.
+                    let _ = pidfd_send_signal(&pidfd, Signal::KILL);
                     let _ =
                         rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
                     Err(error)
@@ -121,6 +124,25 @@ pub fn exec(
             })
         }
     }
+}
+
+/// Waits until it runs; its terminal's master.
+fn started(
+    target: &ExecTarget,
+    process: &ProcessPlan,
+    parent_end: &ParentEnd,
+    pid: Pid,
+    pidfd: BorrowedFd<'_>,
+) -> Result<Option<OwnedFd>, StartError> {
+    let terminal = parent_end.wait_ready()?;
+    if let Some(listener) = process.listener() {
+        let descriptor = parent_end.take_listener(pidfd)?;
+        let pid = pid.as_raw_nonzero().get();
+        let first = target.cgroup.init.unwrap_or_default();
+        hand_over(listener, Filtered { pid, first, status: "running" }, descriptor)?;
+    }
+    parent_end.wait_executed()?;
+    Ok(terminal)
 }
 
 /// Whether it has ended: its pidfd is readable then.

@@ -14,7 +14,8 @@ use crate::cgroup::{self, CgroupError, LayoutError};
 use crate::channel::{self, ParentEnd};
 use crate::init::{self, Birth};
 use crate::net_devices::{self, Moved, NetDeviceError};
-use crate::plan::{ContainerPlan, NamespaceKind};
+use crate::plan::{ContainerPlan, NamespaceKind, SeccompListener};
+use crate::seccomp::listener::{self, Filtered};
 
 /// The standard streams of a command.
 #[derive(Debug)]
@@ -100,6 +101,8 @@ pub struct Init {
     pub(crate) pidfd: OwnedFd,
     pub(crate) channel: ParentEnd,
     pub(crate) devices: Option<Moved>,
+    /// Whoever is to be told when its filter is loaded.
+    pub(crate) listener: Option<SeccompListener>,
 }
 
 /// A command that is running: exec(2) has happened.
@@ -186,7 +189,9 @@ impl Init {
     /// What went wrong inside, with docker's exit code for it. The child has
     /// exited or is about to; it still has to be reaped.
     pub fn wait_started(&mut self) -> Result<Started, StartError> {
-        self.channel.wait().map(|terminal| Started { terminal })
+        let started = self.wait_ready()?;
+        self.channel.wait_executed()?;
+        Ok(started)
     }
 
     /// The reason that a child gave before it ended, for a caller that has met a
@@ -202,7 +207,14 @@ impl Init {
     /// # Errors
     /// As [`Init::wait_started`].
     pub fn wait_ready(&mut self) -> Result<Started, StartError> {
-        self.channel.wait_ready().map(|terminal| Started { terminal })
+        let terminal = self.channel.wait_ready()?;
+        if let Some(listener) = self.listener.take() {
+            let descriptor = self.channel.take_listener(self.pidfd.as_fd())?;
+            let pid = self.pid.as_raw_nonzero().get();
+            let process = Filtered { pid, first: pid, status: "creating" };
+            listener::hand_over(&listener, process, descriptor)?;
+        }
+        Ok(Started { terminal })
     }
 }
 
@@ -285,12 +297,14 @@ fn spawn_with(
         lifetime,
     };
     let born = birth::first_process(birth, parent_end, child_end);
-    born.and_then(|init| with_devices(plan, init)).inspect_err(|_| {
+    let mut init = born.and_then(|init| with_devices(plan, init)).inspect_err(|_| {
         if own_cgroup {
             // The error that brought us here is the one worth telling.
             let _ = cgroup::destroy(&layout, &plan.cgroup);
         }
-    })
+    })?;
+    init.listener = plan.process.listener().cloned();
+    Ok(init)
 }
 
 /// The network devices are the container's before anybody, hooks included, looks.

@@ -467,6 +467,10 @@ pub(crate) fn become_command(
         let ends = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
         rcnt_base::sys::signals::end_on(&ends).doing("catch signals")?;
     }
+    if process.listener().is_some() {
+        // The parent, who passes the listener's descriptor on, is not there later.
+        confine(process, sets, Some(channel))?;
+    }
     parentage.wait_at_gate(procfs.as_ref())?;
     // Asked before the filter is loaded, which may not allow it.
     let unheard = gated && !channel.is_heard();
@@ -486,7 +490,9 @@ fn go(
 ) -> Result<Infallible, InitError> {
     let command = command?;
     // Before the hooks: they are part of the container's life (runc has it so).
-    confine(process, sets)?;
+    if process.listener().is_none() {
+        confine(process, sets, None)?;
+    }
     if let Some(hooks) = hooks.filter(|hooks| !hooks.start_container.is_empty()) {
         let state = hook_state(hooks, "created");
         crate::hooks::run("startContainer", &hooks.start_container, &state, &command.env())?;
@@ -536,12 +542,23 @@ fn enter_cwd(cwd: &OwnedFd, path: &Path) -> Result<(), InitError> {
 /// The filter and the final capability sets. Loading the filter needs either
 /// no_new_privs, then it comes last, or CAP_SYS_ADMIN, then only capset(2) and
 /// execve(2) have to pass it.
-fn confine(process: &ProcessPlan, sets: CapabilitySets) -> Result<(), InitError> {
+///
+/// A listener gets its descriptor through `channel`.
+fn confine(
+    process: &ProcessPlan,
+    sets: CapabilitySets,
+    channel: Option<&ChildEnd>,
+) -> Result<(), InitError> {
     if process.no_new_privileges {
         identity::finish(sets)?;
     }
     if let Some(program) = &process.seccomp {
-        crate::seccomp::install(program).doing("load the seccomp filter")?;
+        let descriptor = crate::seccomp::install(program).doing("load the seccomp filter")?;
+        if let (Some(descriptor), Some(channel)) = (descriptor, channel) {
+            channel.listening(descriptor.as_fd()).doing("pass on the filter's descriptor")?;
+            // close(2) may be trapped; execve(2) closes it.
+            std::mem::forget(descriptor);
+        }
     }
     if process.no_new_privileges { Ok(()) } else { identity::finish(sets) }
 }
@@ -550,7 +567,7 @@ fn confine(process: &ProcessPlan, sets: CapabilitySets) -> Result<(), InitError>
 fn be_init(command: rustix::process::Pid, process: &ProcessPlan, sets: CapabilitySets) -> u8 {
     let lived = (|| {
         let signals = reaper::signals()?;
-        confine(process, sets).map_err(std::io::Error::other)?;
+        confine(process, sets, None).map_err(std::io::Error::other)?;
         reaper::run(command, &signals)
     })();
     // Without an init the container ends: the kernel kills the command with it.

@@ -43,6 +43,13 @@ pub struct ProcessPlan {
     pub attributes: Attributes,
 }
 
+impl ProcessPlan {
+    /// Who answers for the filter, if anybody.
+    pub(crate) fn listener(&self) -> Option<&SeccompListener> {
+        self.seccomp.as_ref().and_then(|program| program.listener.as_ref())
+    }
+}
+
 /// Whom the command runs as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

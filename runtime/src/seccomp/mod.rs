@@ -13,6 +13,7 @@ mod arch;
 mod calls;
 mod compile;
 mod default;
+pub(crate) mod listener;
 mod profile;
 mod rules;
 #[cfg(test)]
