@@ -6,10 +6,11 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use rcnt_base::sys::signals::describe;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -35,7 +36,7 @@ pub struct HookError {
 enum Problem {
     #[error("{0}")]
     Run(io::Error),
-    #[error("{status}, stdout: {stdout}, stderr: {stderr}")]
+    #[error("{}, stdout: {stdout}, stderr: {stderr}", words(status))]
     Failed { status: ExitStatus, stdout: String, stderr: String },
     #[error("killed after its timeout of {0} s")]
     TimedOut(u64),
@@ -83,6 +84,14 @@ fn run_one(hook: &Hook, state: &Value, env: &[String]) -> Result<(), Problem> {
 impl From<io::Error> for Problem {
     fn from(error: io::Error) -> Self {
         Problem::Run(error)
+    }
+}
+
+/// A signal by its description, which says more than its number.
+fn words(status: &ExitStatus) -> String {
+    match status.signal() {
+        Some(signal) => format!("signal: {}", describe(signal)),
+        None => status.to_string(),
     }
 }
 

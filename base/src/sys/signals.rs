@@ -32,6 +32,20 @@ fn set_of(signals: &[i32]) -> libc::sigset_t {
     set
 }
 
+/// What a signal means, in lower case: "bad system call" (strsignal(3)).
+pub fn describe(signal: i32) -> String {
+    // SAFETY: strsignal answers any number with a C string that is constant, or
+    // the calling thread's own until its next call; it is copied here.
+    let text = unsafe {
+        let text = libc::strsignal(signal);
+        if text.is_null() {
+            return format!("signal {signal}");
+        }
+        std::ffi::CStr::from_ptr(text)
+    };
+    text.to_string_lossy().to_lowercase()
+}
+
 /// Blocks `signals` for this thread, besides those blocked already
 /// (pthread_sigmask(3)). Children inherit the mask across fork and exec.
 ///

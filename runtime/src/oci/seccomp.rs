@@ -15,6 +15,7 @@ pub(super) fn program(
     let Some(profile) = linux.seccomp().as_ref().filter(|profile| profile.filters()) else {
         return Ok(None);
     };
+    check_numbers(profile)?;
     let notifies = notifies(profile)?;
     let mut program = compile_profile(profile, Conditions::here(capabilities.bounding)?)?;
     if notifies {
@@ -30,6 +31,42 @@ pub(super) fn program(
     }
     log::debug!("seccomp filter flags: {}", program.flags.bits());
     Ok(Some(program))
+}
+
+/// What the compiler would refuse too, but here with its path.
+fn check_numbers(profile: &Profile) -> Result<(), OciError> {
+    let at = |field: &str| format!("linux.seccomp.{field}");
+    let Some(default) = profile.default_action else {
+        return refuse(at("defaultAction"), "missing");
+    };
+    check_errno(at("defaultErrnoRet"), default, profile.default_errno_ret)?;
+    for (index, rule) in profile.syscalls.iter().enumerate() {
+        let at = |field: &str| at(&format!("syscalls[{index}].{field}"));
+        check_errno(at("errnoRet"), rule.action, rule.errno_ret)?;
+        if rule.names.is_empty() {
+            return refuse(at("names"), "names no system call");
+        }
+        for (number, arg) in rule.args.iter().flatten().enumerate() {
+            if arg.index > 5 {
+                let problem = format!("{} is above 5: calls have six arguments", arg.index);
+                return refuse(at(&format!("args[{number}].index")), problem);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// "When the action does not support an errno, the runtime MUST print an error
+/// and fail" (config-linux.md); the kernel cuts off larger ones silently.
+fn check_errno(at: String, action: ActionName, errno: Option<u32>) -> Result<(), OciError> {
+    const HIGHEST: u32 = 4095;
+    match (action, errno) {
+        (_, None) | (ActionName::Errno | ActionName::Trace, Some(0..=HIGHEST)) => Ok(()),
+        (ActionName::Errno | ActionName::Trace, Some(errno)) => {
+            refuse(at, format!("{errno} is above {HIGHEST}"))
+        }
+        (_, Some(_)) => refuse(at, "only SCMP_ACT_ERRNO and SCMP_ACT_TRACE return one"),
+    }
 }
 
 /// Whether a listener is asked; the rules are such that its descriptor can get
@@ -96,12 +133,38 @@ mod tests {
     }
 
     #[test]
+    fn numbers_out_of_range_are_refused_with_their_path() {
+        let rule = |rule: serde_json::Value| {
+            let json = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]});
+            plan(json).unwrap_err().to_string()
+        };
+        let names = json!(["mkdir"]);
+        for (json, words) in [
+            (json!({"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": 4096}), "errnoRet: "),
+            (json!({"names": names, "action": "SCMP_ACT_ALLOW", "errnoRet": 1}), "errnoRet: only"),
+            (json!({"names": [], "action": "SCMP_ACT_ERRNO"}), "names: "),
+            (
+                json!({"names": names, "action": "SCMP_ACT_ERRNO",
+                    "args": [{"index": 6, "value": 1, "op": "SCMP_CMP_EQ"}]}),
+                "args[0].index: 6",
+            ),
+        ] {
+            let text = rule(json);
+            assert!(text.contains(&format!("linux.seccomp.syscalls[0].{words}")), "{text}");
+        }
+        let default = json!({"defaultAction": "SCMP_ACT_KILL", "defaultErrnoRet": 1});
+        assert!(plan(default).unwrap_err().to_string().contains("linux.seccomp.defaultErrnoRet"));
+        let none = json!({"syscalls": [{"names": names, "action": "SCMP_ACT_ERRNO"}]});
+        assert!(plan(none).unwrap_err().to_string().contains("linux.seccomp.defaultAction"));
+    }
+
+    #[test]
     fn what_could_never_be_heard_is_refused() {
         let text = |json| plan(json).unwrap_err().to_string();
         assert!(text(notify("", &["mkdir"])).contains("linux.seccomp.listenerPath: "));
         let write = text(notify("/a", &["mkdir", "write"]));
         assert!(write.contains("linux.seccomp.syscalls[0].names[1]: SCMP_ACT_NOTIFY cannot be"));
-        let mut default = notify("/a", &[]);
+        let mut default = notify("/a", &["mkdir"]);
         default["defaultAction"] = "SCMP_ACT_NOTIFY".into();
         assert!(text(default).contains("cannot be used as default action"));
     }

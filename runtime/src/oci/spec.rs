@@ -1,8 +1,18 @@
 //! `spec`: a configuration to start from, and `features`: what this runtime can do.
 
+use super::attributes::{MODE_FLAGS, MODES};
 use super::options;
 use crate::capabilities;
+use crate::seccomp::Arch;
 use serde_json::{Value, json};
+
+/// Of seccomp(2); TSYNC is taken for granted, with one thread.
+const FLAGS: [&str; 4] = [
+    "SECCOMP_FILTER_FLAG_TSYNC",
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+    "SECCOMP_FILTER_FLAG_LOG",
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+];
 
 /// The version of the runtime specification followed.
 pub const OCI_VERSION: &str = "1.3.0";
@@ -88,15 +98,23 @@ pub fn features() -> Value {
                 "enabled": true,
                 "actions": [
                     "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS",
-                    "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP"
+                    "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE",
+                    "SCMP_ACT_TRAP"
                 ],
                 "operators": [
                     "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT",
                     "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE"
-                ]
+                ],
+                "archs": Arch::names(),
+                "knownFlags": FLAGS,
+                "supportedFlags": FLAGS
+            },
+            "memoryPolicy": {
+                "modes": MODES,
+                "flags": MODE_FLAGS.map(|(name, _)| name)
             },
             "apparmor": {"enabled": true},
-            "selinux": {"enabled": false},
+            "selinux": {"enabled": true},
             "intelRdt": {"enabled": false}
         }
     })

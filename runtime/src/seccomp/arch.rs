@@ -39,14 +39,16 @@ const OTHERS: [&str; 13] = [
     "SCMP_ARCH_S390X",
 ];
 
+fn every() -> impl Iterator<Item = Arch> {
+    let ours = [Arch::X86_64, Arch::X32, Arch::X86, Arch::Aarch64, Arch::Arm];
+    ours.into_iter().chain(OTHERS.into_iter().map(Arch::Other))
+}
+
 impl TryFrom<String> for Arch {
     type Error = String;
 
     fn try_from(name: String) -> Result<Self, String> {
-        let ours = [Arch::X86_64, Arch::X32, Arch::X86, Arch::Aarch64, Arch::Arm];
-        let others = OTHERS.into_iter().map(Arch::Other);
-        ours.into_iter()
-            .chain(others)
+        every()
             .find(|arch| arch.name() == name)
             .ok_or_else(|| format!("string {name} is not a valid arch for seccomp"))
     }
@@ -87,6 +89,11 @@ impl Arch {
             Arch::Arm => "SCMP_ARCH_ARM",
             Arch::Other(name) => name,
         }
+    }
+
+    /// The names of all that a profile may mention.
+    pub fn names() -> Vec<&'static str> {
+        every().map(Arch::name).collect()
     }
 
     /// Its column in the table of calls.
