@@ -111,6 +111,7 @@ pub fn container_plan(inputs: &Inputs<'_>) -> Result<ContainerPlan> {
             ..CgroupPlan::default()
         },
         process: process(inputs, &security)?,
+        intel_rdt: None,
         net_devices: Vec::new(),
         hooks: HooksPlan::default(),
         use_init: request.init,

@@ -6,6 +6,7 @@
 //! - `init`     the child's side: one straight list of steps from clone to exec
 //! - [`exec`]   one more process in a running container
 //! - [`hooks`]  programs run on the way
+//! - [`intel_rdt`]  shares of cache and memory bandwidth
 //! - [`net_devices`]  interfaces of the host that become the container's
 //! - [`criu`]   checkpoint and restore, by the program of that name
 //! - [`cgroup`], [`loopback`], [`seccomp`], [`capabilities`], [`users`], [`security`]  one kind of fact or effect each
@@ -48,6 +49,7 @@ pub mod criu;
 pub mod exec;
 pub mod hooks;
 mod init;
+pub mod intel_rdt;
 pub mod loopback;
 pub mod net_devices;
 pub mod oci;

@@ -6,6 +6,7 @@ mod cgroup;
 pub mod config;
 mod devices;
 mod hooks;
+mod intel_rdt;
 mod mounts;
 mod namespaces;
 mod net_devices;
@@ -116,7 +117,6 @@ pub fn plan(
     driver: CgroupDriver,
 ) -> Result<ContainerPlan, OciError> {
     let linux = spec.linux().as_ref().ok_or(OciError::Missing("linux section"))?;
-    refuse_unknown(linux)?;
     let namespaces = namespaces::namespaces(linux)?;
     namespaces::refuse_sharing(spec, &namespaces)?;
     let rootfs = mounts::rootfs(bundle, spec, linux)?;
@@ -126,6 +126,7 @@ pub fn plan(
     let label = linux.mount_label().clone().filter(|label| !label.is_empty());
     let net_devices = net_devices::net_devices(linux, &namespaces)?;
     Ok(ContainerPlan {
+        intel_rdt: intel_rdt::intel_rdt(id, linux)?,
         net_devices,
         hostname: spec.hostname().clone(),
         domainname: spec.domainname().clone(),
@@ -148,13 +149,6 @@ pub fn plan(
         use_init: false,
         namespaces,
     })
-}
-
-fn refuse_unknown(linux: &Linux) -> Result<(), OciError> {
-    if linux.intel_rdt().is_some() {
-        return refuse("linux.intelRdt", "Intel RDT is not supported");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 mod attributes;
 mod devices;
 mod hooks;
+mod intel_rdt;
 mod mounts;
 mod net_devices;
 mod process;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 pub use attributes::*;
 pub use devices::*;
 pub use hooks::*;
+pub use intel_rdt::*;
 pub use mounts::*;
 pub use net_devices::*;
 pub use process::*;
@@ -55,6 +57,9 @@ pub struct ContainerPlan {
     pub cgroup: CgroupPlan,
     /// The command.
     pub process: ProcessPlan,
+    /// Shares of cache and memory bandwidth; for [`crate::intel_rdt`], not for spawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intel_rdt: Option<IntelRdtPlan>,
     /// Network interfaces of the host that become the container's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub net_devices: Vec<NetDevicePlan>,

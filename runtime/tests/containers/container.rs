@@ -209,6 +209,7 @@ impl Container {
                 capabilities: capabilities::CapabilityRequest::default().plan(held).unwrap(),
                 ..ProcessPlan::default()
             },
+            intel_rdt: None,
             net_devices: Vec::new(),
             hooks: HooksPlan::default(),
             use_init: false,

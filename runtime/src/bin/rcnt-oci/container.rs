@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, pidfd_send_signal};
 use crate::args::CreateArgs;
 use crate::handover::{Handover, Wishes};
 use crate::state::{Directory, Lock, Saved, Status, start_time};
-use crate::{Error, console};
+use crate::{Error, console, shares};
 
 /// A container whose command has not started.
 pub(crate) struct Created {
@@ -57,6 +57,7 @@ pub(crate) fn create(
         pid_file: args.pid_file.as_deref(),
         detach,
     };
+    let intel_rdt = shares::planned(&plan)?;
     let handover = Handover::prepare(&wishes, plan.process.terminal)?;
     let lock = directory.claim()?;
     let saved = Saved {
@@ -66,10 +67,12 @@ pub(crate) fn create(
         start_time: 0,
         created: now(),
         cgroup: plan.cgroup.clone(),
+        intel_rdt,
         no_new_keyring: args.no_new_keyring,
         descriptors: stream_names(),
         config,
     };
+    let group = saved.intel_rdt.clone();
     let made = create_claimed(&handover, &plan, &directory, saved);
     match made {
         Ok((saved, init, terminal)) => Ok(Created { directory, lock, saved, init, terminal }),
@@ -77,6 +80,9 @@ pub(crate) fn create(
             // A failed spawn has left no cgroup, and one that is there is somebody else's.
             let made_cgroup = !matches!(error, Error::Spawn(_));
             abandon(&directory, &lock, &plan, made_cgroup);
+            if !lock.is_void() {
+                let _ = shares::remove(group.as_ref());
+            }
             Err(error)
         }
     }
@@ -115,10 +121,12 @@ fn create_claimed(
     let gate = open(&fifo, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(Error::errno("open the start FIFO"))?;
     let io = io_of(plan, &saved, handover.keeps_terminal())?;
+    shares::make(plan, &saved)?;
     let mut init = spawn_gated(plan, io, &mut || bring_up_loopback(plan), gate)?;
     saved.pid = init.pid().as_raw_nonzero().get();
     saved.start_time = start_time(saved.pid).unwrap_or(0);
-    let finished = prepare(&mut init, &saved).and_then(|terminal| {
+    let entered = shares::enter(&saved, saved.pid);
+    let finished = entered.and_then(|()| prepare(&mut init, &saved)).and_then(|terminal| {
         let kept = handover.deliver(init.pid(), init.pidfd(), terminal)?;
         // From here on it is created.
         directory.save(&saved)?;

@@ -8,9 +8,9 @@ use rcnt_runtime::{cgroup, hooks, shared_mounts};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::Error;
 use crate::args::DeleteArgs;
 use crate::state::{Directory, Saved, StateError, Status, is_alive};
+use crate::{Error, shares};
 
 /// Removes what is left of a stopped container; with `force` ends it first.
 pub(crate) fn delete(root: &Path, args: &DeleteArgs) -> Result<(), Error> {
@@ -68,6 +68,7 @@ pub(crate) fn erase(directory: &Directory, saved: &Saved) -> Result<(), Error> {
     cgroup::kill_all(&layout, &saved.cgroup.path)?;
     wait_gone(saved);
     cgroup::destroy(&layout, &saved.cgroup)?;
+    shares::remove(saved.intel_rdt.as_ref())?;
     cgroup::remove_empty_parents(&layout, &saved.cgroup.path)?;
     unmount_shared(saved)?;
     let state = saved.json(Status::Stopped);

@@ -7,6 +7,7 @@ use rcnt_base::report::StartError;
 use rcnt_runtime::cgroup::{CgroupError, LayoutError};
 use rcnt_runtime::criu::CriuError;
 use rcnt_runtime::hooks::HookError;
+use rcnt_runtime::intel_rdt::IntelRdtError;
 use rcnt_runtime::oci;
 use rcnt_runtime::spawn::SpawnError;
 
@@ -29,6 +30,8 @@ pub(crate) enum Error {
     Layout(#[from] LayoutError),
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    IntelRdt(#[from] IntelRdtError),
     #[error(transparent)]
     Criu(#[from] CriuError),
     #[error("cannot {doing}")]

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use rcnt_runtime::cgroup::events::{Event, watch};
 use rcnt_runtime::cgroup::metrics::{self, Metrics};
 use rcnt_runtime::cgroup::{self, Layout};
+use rcnt_runtime::intel_rdt::Stats;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 use serde::Serialize;
 
 use crate::args::EventsArgs;
 use crate::state::{Directory, Saved, Status};
-use crate::{Error, print};
+use crate::{Error, print, shares};
 
 /// One line, in the order in which scripts expect the fields.
 #[derive(Debug, Serialize)]
@@ -29,13 +30,10 @@ struct Data {
     #[serde(flatten)]
     metrics: Metrics,
     /// Always there in runc's, and empty without Intel RDT.
-    intel_rdt: Empty,
+    intel_rdt: Stats,
     /// runc knows of those it has made itself: none, for bundles.
     network_interfaces: Option<()>,
 }
-
-#[derive(Debug, Serialize)]
-struct Empty {}
 
 /// Prints events until the container is deleted, or with `--stats` one reading.
 pub(crate) fn events(root: &Path, args: &EventsArgs) -> Result<u8, Error> {
@@ -93,7 +91,7 @@ fn print_stats(layout: &Layout, saved: &Saved) -> Result<u8, Error> {
     print_line(
         "stats",
         saved,
-        Some(Data { metrics, intel_rdt: Empty {}, network_interfaces: None }),
+        Some(Data { metrics, intel_rdt: shares::reading(saved)?, network_interfaces: None }),
     )
 }
 
@@ -148,8 +146,11 @@ mod tests {
     fn a_line_begins_with_its_type() {
         let line = Line { kind: "oom", id: "c", data: None };
         assert_eq!(serde_json::to_string(&line).unwrap(), "{\"type\":\"oom\",\"id\":\"c\"}");
-        let data =
-            Data { metrics: Metrics::default(), intel_rdt: Empty {}, network_interfaces: None };
+        let data = Data {
+            metrics: Metrics::default(),
+            intel_rdt: Stats::default(),
+            network_interfaces: None,
+        };
         let text =
             serde_json::to_string(&Line { kind: "stats", id: "c", data: Some(data) }).unwrap();
         assert!(text.starts_with("{\"type\":\"stats\",\"id\":\"c\",\"data\":{\"cpu\":"), "{text}");

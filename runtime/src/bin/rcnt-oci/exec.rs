@@ -13,7 +13,7 @@ use crate::args::ExecArgs;
 use crate::container::{own_streams, reap_failed, window_size};
 use crate::handover::{Handover, Wishes};
 use crate::state::{Directory, Saved, Status};
-use crate::{Error, console, usage};
+use crate::{Error, console, shares, usage};
 
 /// Runs it; its exit code, 0 at once when detached.
 pub(crate) fn exec(root: &Path, args: &ExecArgs) -> Result<u8, Error> {
@@ -88,6 +88,7 @@ fn start(
     drop(lock);
     let init = saved.first_process().map_err(Error::io("find the container's first process"))?;
     let pid = saved.pid().map_err(Error::io("read the container's pid"))?;
+    shares::enter_self(&saved)?;
     let cgroup = JoinPlan { sub, init: Some(saved.pid), ..JoinPlan::from(&saved.cgroup) };
     Ok(enter(&ExecTarget::of(pid, init, cgroup), plan, io)?)
 }

@@ -31,6 +31,7 @@ mod pause;
 mod ps;
 mod restore;
 mod run;
+mod shares;
 mod spec;
 mod start;
 mod state;

@@ -20,7 +20,7 @@ use crate::criu_args::{CriuArgs, Directories, config_file, read_descriptors};
 use crate::delete::erase_if_there;
 use crate::handover::{Handover, Wishes};
 use crate::state::{Directory, Saved, Status, start_time};
-use crate::{Error, console};
+use crate::{Error, console, shares};
 
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
@@ -74,6 +74,7 @@ pub(crate) fn restore(root: &Path, args: &RestoreArgs, driver: CgroupDriver) -> 
         detach: args.detach,
         ..Wishes::default()
     };
+    let intel_rdt = shares::planned(&plan)?;
     let handover = Handover::prepare(&wishes, plan.process.terminal)?;
     let signals = (!args.detach)
         .then(|| console::hold_signals().map_err(Error::io("block signals")))
@@ -87,6 +88,7 @@ pub(crate) fn restore(root: &Path, args: &RestoreArgs, driver: CgroupDriver) -> 
         start_time: 0,
         created: now(),
         cgroup: plan.cgroup.clone(),
+        intel_rdt,
         no_new_keyring: false,
         descriptors: stream_names(),
         config,
@@ -131,6 +133,7 @@ fn undo(directory: &Directory, saved: &Saved) -> Result<(), Error> {
     let layout = cgroup::layout_of(&saved.cgroup)?;
     cgroup::kill_all(&layout, &saved.cgroup.path)?;
     cgroup::destroy(&layout, &saved.cgroup)?;
+    shares::remove(saved.intel_rdt.as_ref())?;
     cgroup::remove_empty_parents(&layout, &saved.cgroup.path)?;
     Ok(directory.remove()?)
 }
@@ -155,6 +158,8 @@ impl Restoring<'_> {
         }
         options.config_file = config_file(&self.saved);
         let layout = cgroup::layout_of(&self.plan.cgroup)?;
+        shares::make(&self.plan, &self.saved)?;
+        shares::enter_self(&self.saved)?;
         let handles = cgroup::create(&layout, &self.plan.cgroup)?;
         let namespaces = open_namespaces(&self.plan)?;
         let at = self.directory.criu_root();

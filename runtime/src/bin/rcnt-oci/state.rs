@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use rcnt_base::files::{Durability, read_json, write_json};
 use rcnt_runtime::cgroup;
+use rcnt_runtime::intel_rdt::Group;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -40,6 +41,9 @@ pub(crate) struct Saved {
     /// RFC 3339.
     pub(crate) created: String,
     pub(crate) cgroup: CgroupPlan,
+    /// Its shares of cache and memory bandwidth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) intel_rdt: Option<Group>,
     /// Its processes have the session keyring of their callers.
     #[serde(default)]
     pub(crate) no_new_keyring: bool,

@@ -9,36 +9,24 @@ use serde_json::{Map, Value, json};
 
 use crate::Error;
 use crate::args::UpdateArgs;
+use crate::shares::{self, Asked};
 use crate::state::{Directory, Status};
 
 /// Puts what is asked for into force, all of it or nothing, and remembers it.
 pub(crate) fn update(root: &Path, args: &UpdateArgs) -> Result<(), Error> {
     let directory = Directory::of(root, &args.id)?;
-    refuse_rdt(args)?;
+    let shares = Asked::new(&args.l3_cache_schema, &args.mem_bw_schema);
+    shares.check()?;
     let asked = oci::limits(&asked(args)?)?;
     let _lock = directory.lock_to_change()?;
     let mut saved = directory.load()?;
     if matches!(directory.status(&saved), Status::Stopped | Status::Creating) {
         return Err(Error::Refused("container not running".into()));
     }
+    shares::update(&saved, shares)?;
     let layout = cgroup::layout_of(&saved.cgroup)?;
     saved.cgroup.resources = cgroup::update(&layout, &saved.cgroup, &asked)?;
     Ok(directory.save(&saved)?)
-}
-
-/// Options that this machine cannot fulfil, in runc's words.
-fn refuse_rdt(args: &UpdateArgs) -> Result<(), Error> {
-    let mounted = Path::new("/sys/fs/resctrl/schemata").exists();
-    let given = |schema: &Option<String>| schema.as_deref().is_some_and(|text| !text.is_empty());
-    let text = match (given(&args.l3_cache_schema), given(&args.mem_bw_schema), mounted) {
-        (true, _, false) => "Intel RDT/CAT: l3 cache schema is not enabled",
-        (_, true, false) => "Intel RDT/MBA: memory bandwidth schema is not enabled",
-        (true, _, true) | (_, true, true) => {
-            "Intel RDT: updating a schema is not supported: make the container anew"
-        }
-        _ => return Ok(()),
-    };
-    Err(Error::Refused(text.into()))
 }
 
 /// What is asked for, as the part of a configuration it is.
