@@ -32,6 +32,7 @@ done
 if [ ! -e /sys/fs/cgroup/cgroup.controllers ]; then
     new=$(mktemp -d); mount -t tmpfs -o mode=755 cgroup "$new"
     for dir in /sys/fs/cgroup/*/; do
+        mountpoint -q $dir || continue
         name=$(basename $dir); mkdir "$new/$name"; mount --bind $dir "$new/$name"
     done
     while IFS=: read -r _ names _; do

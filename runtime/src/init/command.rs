@@ -52,7 +52,8 @@ fn words(errno: Errno) -> String {
         Errno::NOENT => "no such file or directory".into(),
         Errno::ACCESS => "permission denied".into(),
         Errno::PERM => "operation not permitted".into(),
-        Errno::ISDIR => "is a directory".into(),
+        // The second half is what podman 4 and docker 20 look for before they exit with 126.
+        Errno::ISDIR => "is a directory: permission denied".into(),
         Errno::NOTDIR => "not a directory".into(),
         Errno::NOEXEC => "exec format error".into(),
         Errno::TOOBIG => "argument list too long".into(),
@@ -179,7 +180,7 @@ mod tests {
             text("/no/foo"),
             ("exec: \"/no/foo\": stat /no/foo: no such file or directory".into(), 127)
         );
-        assert_eq!(text("/etc"), ("exec: \"/etc\": is a directory".into(), 126));
+        assert_eq!(text("/etc"), ("exec: \"/etc\": is a directory: permission denied".into(), 126));
         assert_eq!(text("/etc/passwd"), ("exec: \"/etc/passwd\": permission denied".into(), 126));
         let format = CommandError::Exec { path: "/x".into(), errno: Errno::NOEXEC };
         assert_eq!(

@@ -285,7 +285,7 @@ fn bad_commands() {
         text("exec: \"/no/foo\": stat /no/foo: no such file or directory", 127)
     );
     assert_eq!(fail(&["/bin/data"]), text("exec: \"/bin/data\": permission denied", 126));
-    assert_eq!(fail(&["/etc"]), text("exec: \"/etc\": is a directory", 126));
+    assert_eq!(fail(&["/etc"]), text("exec: \"/etc\": is a directory: permission denied", 126));
     assert_eq!(fail(&["garbage"]), text("exec /bin/garbage: exec format error", 126));
     assert_eq!(fail(&["orphan"]), text("exec /bin/orphan: no such file or directory", 127));
     assert_eq!(fail(&[]), text("no command specified", 125));
