@@ -128,31 +128,28 @@ fn a_counting_process_counts_on_after_a_restore() {
     assert_nothing_left(&bundle, id);
 }
 
+/// It makes directories: a file it had open in the moment of the dump would have
+/// another size by the time it is restored.
 #[test]
 fn a_container_left_running_goes_on_and_its_images_make_another() {
-    let Some(bundle) = bundle(COUNTING) else { return };
+    let script = "i=0; while :; do i=$((i+1)); busybox mkdir -p /n/$i; usleep 20000; done";
+    let Some(bundle) = bundle(script) else { return };
     let (first, second) = (Guard::new(&bundle, "leave"), Guard::new(&bundle, "another"));
+    let count = || std::fs::read_dir(bundle.path("rootfs/n")).map_or(0, Iterator::count);
     detached(&bundle, &["run", "-d", &first.1]);
-    wait_for("some numbers", || count(&bundle) > 5);
-    let at = count(&bundle);
-    ok(&bundle.oci(&[
-        "checkpoint",
-        "--leave-running",
-        "--image-path",
-        "i",
-        "--work-path",
-        "w",
-        &first.1,
-    ]));
+    wait_for("some directories", || count() > 5);
+    let at = count();
+    let places = ["--image-path", "i", "--work-path", "w"];
+    ok(&bundle.oci(&[&["checkpoint", "--leave-running"], &places[..], &[&first.1]].concat()));
     assert!(bundle.path("i/inventory.img").exists() && bundle.path("w/dump.log").exists());
     assert_eq!(bundle.status(&first.1), "running");
-    assert_counts_on(&bundle, at);
+    wait_for("more directories", || count() > at);
     ok(&bundle.oci(&["delete", "--force", &first.1]));
-    let restore = ["restore", "-d", "--image-path", "i", "--work-path", "w", &second.1];
-    detached(&bundle, &restore);
+    let at = count();
+    detached(&bundle, &[&["restore", "-d"], &places[..], &[&second.1]].concat());
     assert!(bundle.path("w/restore.log").exists());
     assert_eq!(bundle.status(&second.1), "running");
-    wait_for("a greater number", || count(&bundle) > at);
+    wait_for("more directories", || count() > at);
 }
 
 #[test]
@@ -176,6 +173,29 @@ fn an_established_connection_survives_if_that_is_asked_for() {
     let before = echoes();
     detached(&bundle, &["restore", "-d", "--tcp-established", id]);
     wait_for("echoes after the restore", || echoes() > before + 20);
+}
+
+#[test]
+fn a_user_namespace_is_made_anew() {
+    let Some(bundle) = bundle(COUNTING) else { return };
+    let guard = Guard::new(&bundle, "user");
+    let id = guard.1.as_str();
+    bundle.own_rootfs(200_000, 200_000);
+    bundle.configure(|config| {
+        let mapping = json!([{"containerID": 0, "hostID": 200_000, "size": 65536}]);
+        config["linux"]["uidMappings"] = mapping.clone();
+        config["linux"]["gidMappings"] = mapping;
+        config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+    });
+    detached(&bundle, &["run", "-d", id]);
+    wait_for("some numbers", || count(&bundle) > 5);
+    ok(&bundle.oci(&["checkpoint", id]));
+    let at = count(&bundle);
+    detached(&bundle, &["restore", "-d", id]);
+    assert_counts_on(&bundle, at);
+    let map = bundle.oci(&["exec", id, "cat", "/proc/self/uid_map"]);
+    let map: Vec<_> = text(&map.stdout).split_whitespace().collect();
+    assert_eq!(map, ["0", "200000", "65536"]);
 }
 
 #[test]
@@ -207,7 +227,7 @@ fn pipes_are_those_of_the_restore() {
     let id = guard.1.as_str();
     let with_pipes = |args: &[&str]| -> Child {
         let mut command = bundle.command(args);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         command.spawn().unwrap()
     };
     let answer = |child: &mut Child, word: &str| {

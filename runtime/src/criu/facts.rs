@@ -84,7 +84,10 @@ fn path_of(handle: &OwnedFd) -> io::Result<PathBuf> {
 /// to CRIU, nor is the empty tmpfs that hides a directory.
 fn masked_files(root: &Root, plan: &ContainerPlan) -> Vec<PathBuf> {
     let identity = |handle: &OwnedFd| fstat(handle).ok().map(|s| (s.st_dev, s.st_ino));
-    let own = root.find(Path::new(NULL), Links::Refuse).ok().and_then(|null| identity(&null));
+    let found = |path: &str| identity(&root.find(Path::new(path), Links::Refuse).ok()?);
+    // In a user namespace, where no node can be made, it is a bind of the host's.
+    let dev = found("/dev").map(|(device, _)| device);
+    let own = found(NULL).filter(|(device, _)| Some(*device) == dev);
     let is_strange = |handle: &OwnedFd| {
         let is_dir =
             fstat(handle).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Directory);

@@ -43,6 +43,9 @@ pub(super) fn externals(plan: &ContainerPlan, layout: &Layout) -> Vec<External> 
             _ => {}
         }
     }
+    for node in plan.devices.nodes.iter().filter(|_| plan.devices.bind) {
+        found.push(External { name: clean(&node.path), source: node.path.clone() });
+    }
     found
 }
 

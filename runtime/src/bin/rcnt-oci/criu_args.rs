@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use rcnt_runtime::criu::{CgroupsMode, Options, plan};
-use rustix::fs::{CWD, Mode, OFlags, mkdirat, open};
+use rcnt_runtime::plan::Namespaces;
+use rustix::fs::{CWD, Gid, Mode, OFlags, fchmod, fchown, fstat, mkdirat, open};
 use rustix::thread::UnshareFlags;
 
 use crate::Error;
@@ -131,6 +132,24 @@ impl Directories {
         }
         Ok(Self { images, log, _open: all })
     }
+}
+
+/// In a user namespace CRIU reads images as its root, who must get at them: the
+/// directory is given to that group, unless everybody may search it anyway.
+pub(crate) fn let_in(images: &Path, namespaces: &Namespaces) -> Result<(), Error> {
+    let root = namespaces.gid_mappings.iter().find(|mapping| mapping.container == 0);
+    let Some(root) = root.filter(|root| root.host != 0) else { return Ok(()) };
+    let directory =
+        open(images, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let changed = directory.and_then(|directory| {
+        let mode = Mode::from_raw_mode(fstat(&directory)?.st_mode & 0o7777);
+        if mode.contains(Mode::XOTH) {
+            return Ok(());
+        }
+        fchown(&directory, None, Some(Gid::from_raw(root.host)))?;
+        fchmod(&directory, mode | Mode::XGRP)
+    });
+    changed.map_err(Error::errno("open the images to the user namespace"))
 }
 
 /// More settings for CRIU, by the container's annotations.

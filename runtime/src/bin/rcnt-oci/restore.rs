@@ -16,7 +16,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::process::PidfdFlags;
 
 use crate::container::now;
-use crate::criu_args::{CriuArgs, Directories, config_file, read_descriptors};
+use crate::criu_args::{CriuArgs, Directories, config_file, let_in, read_descriptors};
 use crate::delete::erase_if_there;
 use crate::handover::{Handover, Wishes};
 use crate::state::{Directory, Saved, Status, start_time};
@@ -156,6 +156,7 @@ impl Restoring<'_> {
                 options.inherit_fd.push((name, i32::try_from(fd).unwrap_or_default()));
             }
         }
+        let_in(&directories.images, &self.plan.namespaces)?;
         options.config_file = config_file(&self.saved);
         let layout = cgroup::layout_of(&self.plan.cgroup)?;
         shares::make(&self.plan, &self.saved)?;
