@@ -2,25 +2,27 @@
 //! machine has. The same binary runs on v1, hybrid and v2 machines.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test, though not `cfg(test)`
 
+mod group;
 mod single_threaded;
 
 use std::fs;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use group::{Group, has};
 use rcnt_runtime::cgroup::devices::default_device_rules;
 use rcnt_runtime::cgroup::{
     self, CgroupError, Layout, LayoutKind, freeze, kill_all, layout, oom_killed, open, pids,
-    remove, remove_empty_parents, stats, thaw,
+    remove, stats, thaw,
 };
 use rcnt_runtime::plan::{CgroupPlan, Resources};
 use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, mknodat};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use rustix::thread::UnshareFlags;
 use single_threaded::{start, wait};
 
@@ -43,75 +45,6 @@ fn main() -> ExitCode {
         ("creating_joining_removing_is_cheap", cheap),
         ("the_parents_are_gone_in_the_end", no_parents_left),
     ])
-}
-
-/// A cgroup of one test, removed even when the test panics.
-struct Group {
-    layout: Layout,
-    path: PathBuf,
-}
-
-impl Group {
-    fn new(name: &str) -> Self {
-        Self::of(layout().unwrap(), name)
-    }
-
-    fn of(layout: Layout, name: &str) -> Self {
-        let path = PathBuf::from(format!("rcnt-test-{}/{name}", std::process::id()));
-        Self { layout, path }
-    }
-
-    fn create(&self, resources: Resources) -> Result<cgroup::JoinHandles, CgroupError> {
-        cgroup::create(&self.layout, &self.plan(resources))
-    }
-
-    fn plan(&self, resources: Resources) -> CgroupPlan {
-        CgroupPlan { path: self.path.clone(), resources, ..CgroupPlan::default() }
-    }
-
-    /// Creates it and runs `act` inside; gives the exit code.
-    fn run(&self, resources: Resources, act: impl FnOnce() -> u8) -> i32 {
-        wait(self.start(resources, act))
-    }
-
-    fn start(&self, resources: Resources, act: impl FnOnce() -> u8) -> Pid {
-        let handles = self.create(resources).unwrap();
-        start(handles.clone_into_fd(), || {
-            handles.join_self().unwrap();
-            act()
-        })
-    }
-
-    /// The text of the first of these files that some hierarchy has.
-    fn file(&self, names: &[&str]) -> Option<String> {
-        let dirs = self.layout.directories(&self.path);
-        let texts = dirs.iter().flat_map(|dir| names.iter().map(move |name| dir.join(name)));
-        texts.filter_map(|file| fs::read_to_string(file).ok()).next().map(|t| t.trim().to_owned())
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let _ = kill_all(&self.layout, &self.path);
-        // Children of a panicked test are zombies by now.
-        while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
-        let removed = remove(&self.layout, &self.path);
-        let _ = remove_empty_parents(&self.layout, &self.path);
-        if !std::thread::panicking() {
-            removed.unwrap();
-            for dir in self.layout.directories(&self.path) {
-                assert!(!dir.exists(), "{} is left", dir.display());
-            }
-        }
-    }
-}
-
-fn has(layout: &Layout, controller: &str) -> bool {
-    let on_v2 = |root: &PathBuf| {
-        let offered = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
-        offered.split_whitespace().any(|word| word == controller)
-    };
-    layout.v1_of(controller).is_some() || layout.unified.as_ref().is_some_and(on_v2)
 }
 
 fn born_and_removed() {

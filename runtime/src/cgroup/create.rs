@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::join::{JoinHandles, open};
 use super::layout::{Layout, LayoutKind};
-use super::life::{is_frozen, remove_empty_parents};
+use super::life::is_frozen;
 use super::limits::{self, FileWrite};
 use super::write::write_all;
 use super::{CgroupError, checked, devices, pids, systemd, write_value};
@@ -38,11 +38,9 @@ pub fn create(layout: &Layout, plan: &CgroupPlan) -> Result<JoinHandles, CgroupE
             if let Some(unit) = &plan.unit {
                 let _ = systemd::stop(unit);
             }
+            // Parents that others use by now stay.
             for dir in made.iter().rev() {
                 let _ = rustix::fs::rmdir(dir);
-            }
-            if !made.is_empty() {
-                let _ = remove_empty_parents(layout, path);
             }
             Err(error)
         }
@@ -95,9 +93,8 @@ fn refuse_used(layout: &Layout, path: &Path) -> Result<(), CgroupError> {
     Ok(())
 }
 
-/// mkdir -p below `mountpoint`; `on_parent` is called for each directory above
-/// the last that did not exist before. `made` gets the last, when it was not there;
-/// the ones above may be in use by others at once. Whether it was not there.
+/// mkdir -p below `mountpoint`; `made` gets what was not there before, `on_parent`
+/// is called for each of them but the last. Whether the last was not there.
 fn make_dirs(
     mountpoint: &Path,
     path: &Path,
@@ -113,7 +110,7 @@ fn make_dirs(
                 return Ok(true);
             }
             Err(Errno::EXIST) => return Ok(false),
-            Err(Errno::NOENT) => make_parents(mountpoint, path, on_parent)?,
+            Err(Errno::NOENT) => make_parents(mountpoint, path, made, on_parent)?,
             Err(error) => return Err(CgroupError::io("create", &leaf)(error)),
         }
     }
@@ -123,6 +120,7 @@ fn make_dirs(
 fn make_parents(
     mountpoint: &Path,
     path: &Path,
+    made: &mut Vec<PathBuf>,
     on_parent: &mut dyn FnMut(&Path) -> Result<(), CgroupError>,
 ) -> Result<(), CgroupError> {
     let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
@@ -130,7 +128,10 @@ fn make_parents(
     for parent in above.into_iter().rev() {
         let dir = mountpoint.join(parent);
         match rustix::fs::mkdir(&dir, Mode::from_raw_mode(0o755)) {
-            Ok(()) => on_parent(&dir)?,
+            Ok(()) => {
+                made.push(dir.clone());
+                on_parent(&dir)?;
+            }
             Err(Errno::EXIST) => {}
             Err(error) => return Err(CgroupError::io("create", &dir)(error)),
         }

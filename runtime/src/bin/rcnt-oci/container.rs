@@ -98,7 +98,7 @@ fn abandon(directory: &Directory, lock: &Lock, plan: &ContainerPlan, made_cgroup
     if made_cgroup && let Ok(layout) = cgroup::layout_of(&plan.cgroup) {
         let _ = cgroup::kill_all(&layout, &plan.cgroup.path);
         let _ = cgroup::destroy(&layout, &plan.cgroup);
-        let _ = cgroup::remove_empty_parents(&layout, &plan.cgroup.path);
+        // What is above it may be a pod's, prepared by somebody else.
     }
     if !plan.namespaces.separate(NamespaceKind::Mount) {
         let _ = shared_mounts::release(&plan.rootfs.mountpoint);

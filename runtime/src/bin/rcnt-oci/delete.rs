@@ -69,7 +69,6 @@ pub(crate) fn erase(directory: &Directory, saved: &Saved) -> Result<(), Error> {
     wait_gone(saved);
     cgroup::destroy(&layout, &saved.cgroup)?;
     shares::remove(saved.intel_rdt.as_ref())?;
-    cgroup::remove_empty_parents(&layout, &saved.cgroup.path)?;
     unmount_shared(saved)?;
     let state = saved.json(Status::Stopped);
     let outside = outside_hooks(&saved.config)?;

@@ -10,7 +10,8 @@ use crate::state::{Directory, Status};
 /// Freezes or thaws every process of the container.
 pub(crate) fn set_paused(root: &Path, id: &str, paused: bool) -> Result<(), Error> {
     let directory = Directory::of(root, id)?;
-    let _lock = directory.lock_to_change()?;
+    // `exec --ignore-paused` uses the container until it is thawed.
+    let _lock = if paused { directory.lock_to_change()? } else { directory.lock_to_use()? };
     let saved = directory.load()?;
     let layout = cgroup::layout_of(&saved.cgroup)?;
     match (paused, directory.status(&saved)) {

@@ -134,7 +134,6 @@ fn undo(directory: &Directory, saved: &Saved) -> Result<(), Error> {
     cgroup::kill_all(&layout, &saved.cgroup.path)?;
     cgroup::destroy(&layout, &saved.cgroup)?;
     shares::remove(saved.intel_rdt.as_ref())?;
-    cgroup::remove_empty_parents(&layout, &saved.cgroup.path)?;
     Ok(directory.remove()?)
 }
 
