@@ -24,7 +24,7 @@ const MAX_VALUE: usize = 255;
 
 /// Cuts every mount of this (new) mount namespace off from where it was copied:
 /// from here on nothing we mount or unmount is seen outside. Slaves rather than
-/// private, which would make unbindable mounts bindable again.
+/// private, so that a bind cloned later can still be one (`rslave`).
 pub(crate) fn cut_off() -> Result<(), InitError> {
     let all = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     mount_change("/", all).doing("cut the mounts off from the host's")
