@@ -9,6 +9,11 @@ use std::process::{Command, Output, Stdio};
 
 const BUSYBOX: &str = "/bin/busybox";
 
+/// The `rcnt-oci` to test: the one built with the tests, or another build of it.
+pub fn binary() -> PathBuf {
+    std::env::var_os("RCNT_OCI_BINARY").unwrap_or(env!("CARGO_BIN_EXE_rcnt-oci").into()).into()
+}
+
 pub struct Bundle {
     dir: tempfile::TempDir,
 }
@@ -55,7 +60,7 @@ impl Bundle {
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rcnt-oci"));
+        let mut command = Command::new(binary());
         command.arg("--root").arg(self.path("state")).args(args).current_dir(self.dir.path());
         command
     }
@@ -107,7 +112,7 @@ impl Bundle {
     pub fn oci_in_private_mounts(&self, command: &str, id: &str) -> Output {
         let script = format!(
             "{} --root {} {command} {id}; code=$?; grep -c {} /proc/self/mounts; exit $code",
-            env!("CARGO_BIN_EXE_rcnt-oci"),
+            binary().display(),
             self.path("state").display(),
             self.dir.path().display()
         );
