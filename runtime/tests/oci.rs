@@ -79,7 +79,7 @@ fn a_failure_is_one_line_and_leaves_nothing() {
     bundle.configure(|config| config["process"]["args"] = serde_json::json!(["missing"]));
     let log = bundle.path("log.json");
     let output = bundle.oci(&["--log", log.to_str().unwrap(), "--log-format", "json", "run", &id]);
-    let expected = "rcnt-oci: exec: \"missing\": executable file not found in $PATH\n";
+    let expected = "exec: \"missing\": executable file not found in $PATH\n";
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), expected));
     let logged: serde_json::Value = serde_json::from_slice(&std::fs::read(log).unwrap()).unwrap();
     assert_eq!(logged["level"], "error");

@@ -29,10 +29,11 @@ pub(crate) fn tree() -> clap::Command {
             "NAME:\n   {name} - {{about}}\n\nUSAGE:\n   {{usage}}\n\n{{all-args}}{{after-help}}\n"
         )
     };
-    let tree = Cli::command().help_template(help("rcnt-oci"));
+    // Said twice the last one counts, as for runc.
+    let tree = Cli::command().help_template(help("rcnt-oci")).args_override_self(true);
     tree.mut_subcommands(|command| {
         let template = help(&format!("rcnt-oci {}", command.get_name()));
-        command.help_template(template)
+        command.help_template(template).args_override_self(true)
     })
 }
 
@@ -209,6 +210,21 @@ pub(crate) struct EventsArgs {
 mod tests {
     use super::*;
 
+    fn of(line: &str) -> Result<Cli, clap::Error> {
+        let matches = tree().try_get_matches_from(line.split(' '))?;
+        clap::FromArgMatches::from_arg_matches(&matches)
+    }
+
+    #[test]
+    fn the_last_of_two_counts_and_lists_grow() {
+        let cli =
+            of("rcnt-oci --root /a --root /b exec -u 1 -e A=1 -u 2 -e B=2 -g 1 -g 2 c sh").unwrap();
+        assert_eq!(cli.root.as_deref(), Some(std::path::Path::new("/b")));
+        let Some(Command::Exec(args)) = cli.command else { panic!() };
+        assert_eq!((args.env, args.user.as_deref()), (vec!["A=1".into(), "B=2".into()], Some("2")));
+        assert_eq!(args.additional_gids, [1, 2]);
+    }
+
     #[test]
     fn the_command_line_is_consistent() {
         tree().debug_assert();
@@ -216,7 +232,7 @@ mod tests {
 
     #[test]
     fn options_stand_before_and_after_the_container_id() {
-        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap();
+        let parse = |line: &str| of(line).unwrap();
         let cli = parse("rcnt-oci --root /r delete c1 --force");
         assert!(matches!(cli.command, Some(Command::Delete(DeleteArgs { force: true, .. }))));
         let cli = parse("rcnt-oci --rootless false update c1 --memory -1 --cpuset-cpus 1");
@@ -226,7 +242,7 @@ mod tests {
 
     #[test]
     fn what_follows_the_container_of_exec_is_its_command() {
-        let parse = |line: &str| match Cli::try_parse_from(line.split(' ')).unwrap().command {
+        let parse = |line: &str| match of(line).unwrap().command {
             Some(Command::Exec(args)) => args,
             other => panic!("{other:?}"),
         };

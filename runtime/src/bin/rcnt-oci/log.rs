@@ -46,9 +46,11 @@ pub(crate) fn error(text: &str) {
         Some(to) if in_file || to.format == LogFormat::Json => to.write(Level::Error, text),
         _ => {}
     }
-    // Where there is no log file JSON was asked for on stderr: no other line there.
-    if in_file || destination.is_none_or(|to| to.format == LogFormat::Text) {
-        // Nothing sensible can be done when stderr is gone.
+    // Nothing sensible can be done when stderr is gone.
+    if in_file {
+        // For a program, which puts our name before it.
+        let _ = writeln!(io::stderr(), "{text}");
+    } else if destination.is_none_or(|to| to.format == LogFormat::Text) {
         let _ = writeln!(io::stderr(), "rcnt-oci: {text}");
     }
 }
