@@ -173,7 +173,9 @@ impl EngineError {
             }
             EngineError::JoinStopped(_) => Some("start that container first"),
             // ENOSYS, which says nothing of what is missing.
-            EngineError::Start(error) if error.message.contains("Function not implemented") => {
+            EngineError::Start(error)
+                if error.message.to_lowercase().contains("function not implemented") =>
+            {
                 Some("rcnt needs Linux 5.12 or later, with overlayfs and all namespaces")
             }
             EngineError::NoCommand => {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::world::patience;
 use crate::{Output, Space};
 
 /// A command line: one string with a shell's quotes, or ready words.
@@ -261,7 +262,7 @@ impl Running {
     /// Waits until it has printed `text`.
     #[track_caller]
     pub fn expect(&self, text: &str) {
-        let limit = Instant::now() + Duration::from_secs(15);
+        let limit = Instant::now() + patience(Duration::from_secs(15));
         while !self.stdout().contains(text) {
             assert!(
                 Instant::now() < limit,
@@ -284,7 +285,7 @@ impl Running {
     /// Waits for its end.
     #[track_caller]
     pub fn wait(mut self, limit: Duration) -> Output {
-        let until = Instant::now() + limit;
+        let until = Instant::now() + patience(limit);
         let mut pause = Duration::from_micros(200);
         let status = loop {
             if let Some(status) = self.poll() {

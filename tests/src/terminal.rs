@@ -15,6 +15,7 @@ use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::Job;
+use crate::world::patience;
 
 /// How long [`Terminal::expect`] waits.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -77,7 +78,7 @@ impl Terminal {
     /// returns what came before it.
     #[track_caller]
     pub fn expect(&mut self, text: &str) -> String {
-        match self.find(text, PATIENCE) {
+        match self.find(text, patience(PATIENCE)) {
             Some(before) => before,
             None => panic!("expected {text:?} on the terminal, which shows:\n{}", self.shows()),
         }
@@ -123,7 +124,7 @@ impl Terminal {
     /// The command's exit code, once it has ended.
     #[track_caller]
     pub fn wait(&mut self) -> i32 {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + patience(Duration::from_secs(20));
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code().unwrap_or(128 + status.signal().unwrap_or(0));

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::leaks::{self, Baseline};
@@ -442,9 +442,17 @@ impl Drop for World {
     }
 }
 
+/// A limit as it is on this machine: `RCNT_TEST_SLOWNESS` times as long, for
+/// machines that are emulated. Nothing that is waited for takes longer for it.
+pub(crate) fn patience(limit: Duration) -> Duration {
+    static TIMES: OnceLock<u32> = OnceLock::new();
+    let told = || std::env::var("RCNT_TEST_SLOWNESS").ok()?.parse().ok();
+    limit * *TIMES.get_or_init(|| told().unwrap_or(1))
+}
+
 /// Polls `done` until it holds or `limit` has passed.
 pub(crate) fn wait_for(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
-    let until = Instant::now() + limit;
+    let until = Instant::now() + patience(limit);
     loop {
         if done() {
             return true;

@@ -64,7 +64,6 @@ fn what_makes_no_sense_is_refused_with_its_path() {
             "process.rlimits[0].soft: 2 is above the hard limit 1",
         ),
         (json!({"selinuxLabel": "a:b"}), "selinux is disabled or not supported"),
-        (json!({"apparmorProfile": "mine"}), "process.apparmorProfile: cannot apply \"mine\""),
         (
             json!({"capabilities": {"effective": ["CAP_SYS_ADMIN"]}}),
             "process.capabilities.effective: can't apply capabilities: CAP_SYS_ADMIN",
@@ -76,6 +75,18 @@ fn what_makes_no_sense_is_refused_with_its_path() {
     ] {
         let text = refused(change.clone());
         assert!(text.contains(words), "{change}: {text}");
+    }
+}
+
+#[test]
+fn a_profile_needs_apparmor() {
+    let change = json!({"apparmorProfile": "mine"});
+    match HostSecurity::read().apparmor {
+        true => assert_eq!(planned(change).apparmor_profile.as_deref(), Some("mine")),
+        false => {
+            let words = "process.apparmorProfile: cannot apply \"mine\"";
+            assert!(refused(change).contains(words));
+        }
     }
 }
 
