@@ -53,12 +53,25 @@ pub fn run(
     state: &Value,
     env: &[String],
 ) -> Result<(), HookError> {
-    for (index, hook) in hooks.iter().enumerate() {
-        let ran = run_one(hook, state, env);
-        let path = || hook.path.display().to_string();
-        ran.map_err(|problem| HookError { kind, index, path: path(), problem })?;
+    hooks.iter().enumerate().try_for_each(|(index, hook)| {
+        run_one(hook, state, env).map_err(|problem| HookError::of(kind, index, hook, problem))
+    })
+}
+
+/// Runs all of `hooks`, whether or not one fails: how poststop hooks are run
+/// (runtime-spec runtime.md, "Lifecycle"). What went wrong.
+pub fn run_all(kind: &'static str, hooks: &[Hook], state: &Value) -> Vec<HookError> {
+    let run = |(index, hook): (usize, &Hook)| {
+        let problem = run_one(hook, state, &[]).err()?;
+        Some(HookError::of(kind, index, hook, problem))
+    };
+    hooks.iter().enumerate().filter_map(run).collect()
+}
+
+impl HookError {
+    fn of(kind: &'static str, index: usize, hook: &Hook, problem: Problem) -> Self {
+        Self { kind, index, path: hook.path.display().to_string(), problem }
     }
-    Ok(())
 }
 
 /// Other programs are what hooks are.
@@ -156,6 +169,15 @@ mod tests {
         assert_eq!(text, want);
         let missing = Hook { path: "/nonexistent/hook".into(), ..hook("") };
         assert!(fails(missing).contains("hook #0: /nonexistent/hook: No such file"));
+    }
+
+    #[test]
+    fn a_failure_ends_the_row_unless_all_are_to_run() {
+        let hooks = [hook("exit 1"), hook("exit 2"), hook("true")];
+        let text = run("prestart", &hooks, &Value::Null, &[]).unwrap_err().to_string();
+        assert!(text.contains("hook #0"), "{text}");
+        let all = run_all("poststop", &hooks, &Value::Null);
+        assert_eq!(all.iter().map(|e| e.index).collect::<Vec<_>>(), [0, 1]);
     }
 
     #[test]

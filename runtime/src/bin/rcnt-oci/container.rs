@@ -158,8 +158,9 @@ fn prepare(init: &mut Init, saved: &Saved) -> Result<Option<OwnedFd>, Error> {
     let outside = outside_hooks(&saved.config)?;
     if !outside.prestart.is_empty() || !outside.create_runtime.is_empty() {
         init.wait_mounted()?;
+        // By its name the first comes after the creation, and is told so.
+        hooks::run("prestart", &outside.prestart, &saved.json(Status::Created), &[])?;
         let state = saved.json(Status::Creating);
-        hooks::run("prestart", &outside.prestart, &state, &[])?;
         hooks::run("createRuntime", &outside.create_runtime, &state, &[])?;
         // Gone means that it has failed, which it tells next.
         let _ = init.hooks_done();

@@ -72,7 +72,7 @@ pub(crate) fn erase(directory: &Directory, saved: &Saved) -> Result<(), Error> {
     unmount_shared(saved)?;
     let state = saved.json(Status::Stopped);
     let outside = outside_hooks(&saved.config)?;
-    if let Err(error) = hooks::run("poststop", &outside.poststop, &state, &[]) {
+    for error in hooks::run_all("poststop", &outside.poststop, &state) {
         crate::warn(&error);
     }
     Ok(directory.remove()?)

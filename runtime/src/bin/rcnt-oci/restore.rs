@@ -227,8 +227,9 @@ impl Restoring<'_> {
         }
         let outside = outside_hooks(&self.saved.config)?;
         self.saved.pid = pid;
-        let state = self.saved.json(Status::Creating);
+        let state = self.saved.json(Status::Created);
         hooks::run("prestart", &outside.prestart, &state, &[])?;
+        let state = self.saved.json(Status::Creating);
         Ok(hooks::run("createRuntime", &outside.create_runtime, &state, &[])?)
     }
 }
