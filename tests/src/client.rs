@@ -202,8 +202,8 @@ impl Client {
     /// Runs the client with these arguments to its end.
     #[track_caller]
     pub fn run(&self, args: impl Args) -> Output {
-        let words = [self.command[1..].to_vec(), args.words()].concat();
-        self.world.job(&self.command[0], words).run()
+        let words = self.words(args);
+        self.world.job(&words[0], words[1..].to_vec()).run()
     }
 
     /// Runs the client, which must succeed, and returns what it printed.
@@ -215,14 +215,24 @@ impl Client {
     /// Starts the client and returns at once.
     #[track_caller]
     pub fn start(&self, args: impl Args) -> Running {
-        let words = [self.command[1..].to_vec(), args.words()].concat();
-        self.world.job(&self.command[0], words).start()
+        let words = self.words(args);
+        self.world.job(&words[0], words[1..].to_vec()).start()
     }
 
     /// Runs the client on a terminal of 24 by 80.
     #[track_caller]
     pub fn terminal(&self, args: impl Args) -> Terminal {
-        self.world.terminal_of([self.command.clone(), args.words()].concat())
+        self.world.terminal_of(self.words(args))
+    }
+
+    /// The whole command line. podman has no setting for the cgroup that new
+    /// containers are below, so each is told; a pod's follow the pod.
+    fn words(&self, args: impl Args) -> Vec<String> {
+        let mut words = args.words();
+        if self.kind == Kind::Podman && words[0] == "run" && !words.contains(&"--pod".into()) {
+            words.insert(1, format!("--cgroup-parent=/{}", self.world.cgroup_parent()));
+        }
+        [self.command.clone(), words].concat()
     }
 
     /// The pid of a container's first process, as its host sees it.
