@@ -84,14 +84,18 @@ pub fn features() -> Value {
     json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": OCI_VERSION,
-        "hooks": ["prestart", "createRuntime", "poststart", "poststop"],
+        "hooks": [
+            "prestart", "createRuntime", "createContainer", "startContainer", "poststart",
+            "poststop"
+        ],
         "mountOptions": options::known_words(),
         // Which its owner defines, for others too; whether there is a CRIU is not the question.
         "annotations": {"org.opencontainers.runc.checkpoint.enabled": "true"},
-        // Names a file of the host's that CRIU takes its settings from.
-        "potentiallyUnsafeConfigAnnotations": ["org.criu.config"],
+        // The first are any of a systemd unit's settings; the second names a file of the
+        // host's that CRIU takes its settings from.
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property.", "org.criu.config"],
         "linux": {
-            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "uts"],
+            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "capabilities": capabilities::NAMES.as_slice(),
             "cgroup": {"v1": true, "v2": true, "systemd": true, "systemdUser": false, "rdma": true},
             "seccomp": {
@@ -115,7 +119,9 @@ pub fn features() -> Value {
             },
             "apparmor": {"enabled": true},
             "selinux": {"enabled": true},
-            "intelRdt": {"enabled": false}
+            "intelRdt": {"enabled": true, "schemata": true, "monitoring": true},
+            "mountExtensions": {"idmap": {"enabled": true}},
+            "netDevices": {"enabled": true}
         }
     })
 }
