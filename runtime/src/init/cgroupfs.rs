@@ -14,7 +14,7 @@ use rustix::mount::{MountAttrFlags, MountPropagationFlags};
 use super::error::{Doing, InitError};
 use super::fsapi::{Setting, attach, change_to, clone_path, filesystem};
 use crate::cgroup::Layout;
-use crate::plan::{MountKind, MountPlan};
+use crate::plan::{ContainerPlan, MountKind, MountPlan, NamespaceKind};
 
 /// One hierarchy, cloned from the host.
 #[derive(Debug)]
@@ -37,19 +37,19 @@ pub(crate) enum View {
     Many(Vec<Part>),
 }
 
-/// Clones what `mounts` will need, while the host's paths can still be named.
-pub(crate) fn open_view(
-    mounts: &[MountPlan],
-    layout: &Layout,
-    cgroup: &Path,
-) -> Result<View, InitError> {
-    if !mounts.iter().any(|m| m.kind == MountKind::Cgroup) {
+/// Clones what the mounts will need, while the host's paths can still be named.
+pub(crate) fn open_view(plan: &ContainerPlan, layout: &Layout) -> Result<View, InitError> {
+    if !plan.mounts.iter().any(|m| m.kind == MountKind::Cgroup) {
         return Ok(View::None);
     }
+    let cgroup = plan.cgroup.path.as_path();
     let open = |dir: &Path| clone_path(dir, false).on("open cgroup", dir);
     let unified = layout.unified_dir(cgroup);
-    if let (Some(dir), true) = (&unified, layout.v1.is_empty()) {
-        return Ok(View::Unified(open(dir)?));
+    if let (Some(mountpoint), Some(dir), true) = (&layout.unified, &unified, layout.v1.is_empty()) {
+        // Without a namespace of its own the container finds itself under the path
+        // that /proc/self/cgroup tells, from the top: so it is shown the whole tree.
+        let own = plan.namespaces.separate(NamespaceKind::Cgroup);
+        return Ok(View::Unified(open(if own { dir } else { mountpoint })?));
     }
     let mut parts = Vec::new();
     for hierarchy in &layout.v1 {

@@ -204,7 +204,7 @@ impl Outside {
                 .map_err(|(nth, e)| mounts::failed(plan, nth, "open the source", e))?,
             borrower: None,
             null: paths::clone_null(plan)?,
-            cgroups: cgroupfs::open_view(&plan.mounts, layout, &plan.cgroup.path)?,
+            cgroups: cgroupfs::open_view(plan, layout)?,
         })
     }
 }
@@ -237,8 +237,13 @@ fn set_up(
     if own_mounts {
         rootfs::cut_off()?;
     }
-    let root = rootfs::attach(&plan.rootfs, outside.rootfs)?;
     let user_namespace = kinds.separate(NamespaceKind::User);
+    // In a user namespace its own copy is the one with the host's flags locked.
+    let rootfs = match user_namespace.then(|| rootfs::open(&plan.rootfs)) {
+        Some(Ok(own)) => own,
+        _ => outside.rootfs,
+    };
+    let root = rootfs::attach(&plan.rootfs, rootfs)?;
     if user_namespace {
         become_root()?;
     }

@@ -47,7 +47,9 @@ pub(crate) fn create(
     let bundle = bundle.canonicalize().map_err(Error::io("find the bundle"))?;
     let config = oci::read(&bundle)?;
     let mut plan = oci::plan(&args.id, &bundle, &config, driver)?;
-    plan.rootfs.no_pivot = args.no_pivot;
+    if args.no_pivot {
+        oci::forbid_pivot(&mut plan, &config)?;
+    }
     if args.no_new_keyring {
         plan.process.attributes.keyring = Keyring::Inherited;
     }

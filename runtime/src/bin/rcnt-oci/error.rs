@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use rcnt_base::report::StartError;
+use rcnt_base::report::{ExitKind, StartError};
 use rcnt_runtime::cgroup::{CgroupError, LayoutError};
 use rcnt_runtime::criu::CriuError;
 use rcnt_runtime::hooks::HookError;
@@ -72,6 +72,21 @@ impl Error {
     /// [`Error::io`] for a bare errno.
     pub(crate) fn errno(doing: &'static str) -> impl FnOnce(rustix::io::Errno) -> Self {
         move |errno| Error::Io { doing, source: errno.into() }
+    }
+
+    /// What went wrong inside, introduced as runc does: scripts compare it.
+    pub(crate) fn while_starting(command: &'static str) -> impl FnOnce(Self) -> Self {
+        move |error| match error {
+            Error::Start(mut error) if error.kind == ExitKind::Runtime => {
+                error.message = format!(
+                    "runc {command} failed: unable to start container process: error during \
+                     container init: {}",
+                    error.message
+                );
+                Error::Start(error)
+            }
+            other => other,
+        }
     }
 
     /// For what could not be written as JSON.

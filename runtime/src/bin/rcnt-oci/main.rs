@@ -96,7 +96,10 @@ fn dispatch(cli: &Cli) -> Result<u8, Error> {
     let root = &root_of(cli.root.as_deref())?;
     let driver = if cli.systemd_cgroup { CgroupDriver::Systemd } else { CgroupDriver::Files };
     match command {
-        Command::Create(args) => drop(container::create(root, args, driver, true)?),
+        Command::Create(args) => {
+            let created = container::create(root, args, driver, true);
+            drop(created.map_err(Error::while_starting("create"))?);
+        }
         Command::Run(args) => return run::run(root, args, driver),
         Command::Exec(args) => return exec::exec(root, args),
         Command::Start(target) => start::start(root, &target.id)?,

@@ -23,7 +23,7 @@ pub(crate) fn run(root: &Path, args: &RunArgs, driver: CgroupDriver) -> Result<u
         set_child_subreaper(Some(getpid())).map_err(Error::errno("become a subreaper"))?;
     }
     let Created { directory, lock, saved, mut init, terminal } =
-        create(root, &args.create, driver, args.detach)?;
+        create(root, &args.create, driver, args.detach).map_err(Error::while_starting("run"))?;
     let ended = open_gate(&directory, &saved).and_then(|()| {
         drop(lock);
         // Hooks inside and exec itself can still fail.
