@@ -421,6 +421,12 @@ fn controllers() {
     cgroup::create(&group.layout, &plan).unwrap();
     let root = fs::read_to_string(Path::new("/sys/fs/cgroup/cgroup.controllers")).unwrap();
     assert_eq!(first(&group, &["cgroup.controllers"]), root.trim());
+    let plan = CgroupPlan { owner: Some(12345), ..plan };
+    cgroup::create(&group.layout, &plan).unwrap();
+    let dir = group.layout.unified_dir(&group.path).unwrap();
+    let owner =
+        |file: &str| std::os::unix::fs::MetadataExt::uid(&fs::metadata(dir.join(file)).unwrap());
+    assert_eq!((owner(""), owner("cgroup.procs"), owner("memory.max")), (12345, 12345, 0));
     let unified = [("memory.high", "20971520"), ("pids.max", "99"), ("cpu.weight", "42")];
     let unified = unified.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     cgroup::update(&group.layout, &plan, &Resources { unified, ..json() }).unwrap();

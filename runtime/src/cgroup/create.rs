@@ -76,7 +76,27 @@ fn make(
     }
     write_all(writes, path)?;
     devices::apply(layout, path, &plan.resources.devices)?;
+    if let (Some(uid), LayoutKind::V2) = (plan.owner, layout.kind()) {
+        hand_over(&layout.unified_dir(path).unwrap_or_default(), uid)?;
+    }
     open(layout, path)
+}
+
+/// The files that the kernel says are a delegate's (cgroups(7), "Cgroups
+/// delegation"); the limits stay ours.
+fn hand_over(dir: &Path, uid: u32) -> Result<(), CgroupError> {
+    let listed = std::fs::read_to_string("/sys/kernel/cgroup/delegate");
+    // Linux before 4.15 had no list of them.
+    let listed =
+        listed.unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".into());
+    let files = listed.lines().filter(|name| !name.contains('/')).map(|name| dir.join(name));
+    for file in std::iter::once(dir.to_owned()).chain(files) {
+        match rustix::fs::chown(&file, Some(rustix::fs::Uid::from_raw(uid)), None) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(CgroupError::io("hand over", &file)(error)),
+        }
+    }
+    Ok(())
 }
 
 /// A cgroup may be there already, prepared by somebody or left by a start that was

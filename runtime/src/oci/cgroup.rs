@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
+use oci_spec::runtime::LinuxNamespaceType;
+
 use super::{OciError, Spec, refuse, resources, unit_properties};
 use crate::plan::{CgroupPlan, UnitPlan};
 
@@ -29,7 +31,8 @@ pub(super) fn cgroup(
     let linux = spec.linux().as_ref();
     let given = linux.and_then(|linux| linux.cgroups_path().as_deref());
     let resources = resources::resources(linux.and_then(|linux| linux.resources().as_ref()))?;
-    let plan = CgroupPlan { all_controllers: true, resources, ..CgroupPlan::default() };
+    let owner = owner(spec);
+    let plan = CgroupPlan { all_controllers: true, owner, resources, ..CgroupPlan::default() };
     match driver {
         CgroupDriver::Files => {
             let given = given.unwrap_or(Path::new(""));
@@ -49,6 +52,33 @@ pub(super) fn cgroup(
             Ok(CgroupPlan { path, unit: Some(unit), ..plan })
         }
     }
+}
+
+/// Whose the cgroup is to be (config-linux.md, "Cgroup ownership"): the command's
+/// user, when it sees its own cgroups only and may write to them.
+fn owner(spec: &Spec) -> Option<u32> {
+    let linux = spec.linux().as_ref()?;
+    let mut namespaces = linux.namespaces().iter().flatten();
+    let private =
+        namespaces.any(|it| it.typ() == LinuxNamespaceType::Cgroup && it.path().is_none());
+    let writable = spec.mounts().iter().flatten().any(|mount| {
+        let cgroups = matches!(mount.typ().as_deref(), Some("cgroup" | "cgroup2"));
+        let readonly = mount.options().iter().flatten().any(|option| option == "ro");
+        cgroups && !readonly && mount.destination() == Path::new("/sys/fs/cgroup")
+    });
+    if !(private && writable) {
+        return None;
+    }
+    let uid = spec.process().as_ref()?.user.uid;
+    let mut users = linux.namespaces().iter().flatten();
+    if !users.any(|it| it.typ() == LinuxNamespaceType::User) {
+        return Some(uid).filter(|uid| *uid != 0);
+    }
+    // Of a user namespace that is joined nobody says who is who.
+    linux.uid_mappings().iter().flatten().find_map(|map| {
+        let offset = uid.checked_sub(map.container_id()).filter(|n| *n < map.size())?;
+        map.host_id().checked_add(offset)
+    })
 }
 
 /// `path` without its leading slash; ".." never climbs above the beginning.
@@ -217,6 +247,28 @@ mod tests {
             let text = planned(Some(bad), CgroupDriver::Systemd).unwrap_err();
             assert!(text.starts_with("config.json: linux.cgroupsPath: "), "{bad}: {text}");
         }
+    }
+
+    #[test]
+    fn a_writable_private_cgroup_is_the_commands_users() {
+        let of = |options: &[&str], namespaces: &[&str], uid: u32| {
+            let namespaces: Vec<_> =
+                namespaces.iter().map(|name| serde_json::json!({"type": name})).collect();
+            let config = serde_json::json!({
+                "process": {"user": {"uid": uid}},
+                "mounts": [{"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": options}],
+                "linux": {
+                    "namespaces": namespaces,
+                    "uidMappings": [{"containerID": 0, "hostID": 100_000, "size": 10}]
+                }
+            });
+            owner(&serde_json::from_value(config).unwrap())
+        };
+        assert_eq!(of(&["rw"], &["cgroup", "user"], 3), Some(100_003));
+        assert_eq!(of(&[], &["cgroup", "user"], 10), None);
+        assert_eq!(of(&["ro"], &["cgroup", "user"], 3), None);
+        assert_eq!(of(&[], &["user"], 3), None);
+        assert_eq!((of(&[], &["cgroup"], 3), of(&[], &["cgroup"], 0)), (Some(3), None));
     }
 
     proptest! {

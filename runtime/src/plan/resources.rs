@@ -25,6 +25,9 @@ pub struct CgroupPlan {
     /// inside may make cgroups of its own.
     #[serde(default)]
     pub all_controllers: bool,
+    /// The user it is handed over to on v2: what runs inside may make cgroups of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<u32>,
     /// Limits and device rules.
     pub resources: Resources,
 }
