@@ -152,3 +152,76 @@ pub fn config_file(annotation: Option<&str>) -> Option<String> {
         None => Some("/etc/criu/rcnt-oci.conf".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::{self, CgroupDriver};
+    use serde_json::json;
+
+    const HYBRID: &str = "\
+        1 2 0:3 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+        1 2 0:4 / /sys/fs/cgroup/unified rw - cgroup2 none rw\n";
+
+    /// A container with one bind, a network namespace of others, and a cgroup
+    /// namespace if `own_cgroups`.
+    fn plan_of(own_cgroups: bool) -> ContainerPlan {
+        let mut config = oci::spec::default_config();
+        let bind = json!({"destination": "/data/", "source": "/etc", "options": ["rbind"]});
+        config["mounts"].as_array_mut().unwrap().push(bind);
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|it| it["type"] != "cgroup" && it["type"] != "network");
+        namespaces.push(json!({"type": "network", "path": "/proc/1/ns/net"}));
+        if own_cgroups {
+            namespaces.push(json!({"type": "cgroup"}));
+        }
+        config["linux"]["cgroupsPath"] = "/c".into();
+        let spec = serde_json::from_value(config).unwrap();
+        oci::plan("x", Path::new("/b"), &spec, CgroupDriver::Files).unwrap()
+    }
+
+    #[test]
+    fn what_is_outside_has_a_name_and_a_source() {
+        let layout = Layout::parse(HYBRID.as_bytes());
+        let names = |plan: &ContainerPlan| -> Vec<_> {
+            externals(plan, &layout).into_iter().map(|it| (it.name, it.source)).collect()
+        };
+        let path = PathBuf::from;
+        let with = names(&plan_of(true));
+        assert_eq!(with, [(path("/data"), path("/etc"))]);
+        // Views of the host's hierarchies without a namespace for them.
+        let without = names(&plan_of(false));
+        let cpu = (path("/sys/fs/cgroup/cpu"), path("/sys/fs/cgroup/cpu/c"));
+        assert!(without.len() == 3 && without.contains(&cpu), "{without:?}");
+    }
+
+    #[test]
+    fn a_restore_finds_by_name_what_a_dump_left_out() {
+        let plan = plan_of(true);
+        let layout = Layout::parse(HYBRID.as_bytes());
+        let facts = DumpFacts {
+            pid: 7,
+            mounts: vec![("/data".into(), "/real".into())],
+            masked_files: vec!["/proc/keys".into()],
+            foreign_namespaces: vec![(NamespaceKind::Network, 99)],
+            freezer: None,
+        };
+        let (mut dumped, mut restored) = (Options::default(), Options::default());
+        dump(&mut dumped, &plan, &facts);
+        let expected = ["net[99]:extRootNetNS", "mnt[/real]:/data", "mnt[/proc/keys]:/dev/null"];
+        assert_eq!(dumped.external, expected);
+        assert_eq!((dumped.pid, dumped.root), (Some(7), PathBuf::from("/b/rootfs")));
+        let network = [(NamespaceKind::Network, 5)];
+        restore(&mut restored, &plan, &layout, Path::new("/at"), &network);
+        assert_eq!(restored.external, ["mnt[/data]:/etc", "mnt[/dev/null]:/dev/null"]);
+        assert_eq!(restored.inherit_fd, [("extRootNetNS".to_owned(), 5)]);
+        assert!(restored.join_ns.is_empty() && restored.siblings);
+    }
+
+    #[test]
+    fn an_annotation_names_the_settings_or_forbids_them() {
+        assert_eq!(config_file(Some("")), None);
+        assert_eq!(config_file(Some("/x")).as_deref(), Some("/x"));
+        assert!(config_file(None).is_some());
+    }
+}
