@@ -1,4 +1,4 @@
-//! Performs planned [`FileWrite`]s, for [`super::create()`] and [`super::update`].
+//! Performs planned [`FileWrite`]s, for [`super::create()`] and [`super::update()`].
 
 use std::fs;
 use std::path::Path;

@@ -122,7 +122,7 @@ fn freezer(layout: &Layout, cgroup: &Path) -> Option<PathBuf> {
     }
 }
 
-/// What the caller's three streams are, as the kernel names them ("pipe:[123]"):
+/// What the caller's three streams are, as the kernel names them (`pipe:[123]`):
 /// a container's pipes are found again by these names in its images.
 pub fn stream_names() -> Vec<String> {
     let name = |fd: i32| match readlinkat(CWD, format!("/proc/self/fd/{fd}"), Vec::new()) {

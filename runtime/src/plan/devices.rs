@@ -58,6 +58,6 @@ pub enum DeviceKind {
     Char,
     /// `b`
     Block,
-    /// `a`: only in [`DeviceRule`]s.
+    /// `a`: only in [`super::DeviceRule`]s.
     All,
 }

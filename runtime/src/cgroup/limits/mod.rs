@@ -1,5 +1,5 @@
 //! Limits as file writes: pure, from [`Resources`] to a list of (directory,
-//! file, text). [`super::create()`] and [`super::update`] perform them in order.
+//! file, text). [`super::create()`] and [`super::update()`] perform them in order.
 //!
 //! What the user asked for by name must be met, so a missing controller or file
 //! is an error that names both. What docker adds by itself (twice the memory as
