@@ -59,6 +59,19 @@ events_logger = "file"
 init_path = "/usr/bin/docker-init"
 "#;
 
+/// The user that dockerd looks up, in files over the machine's own.
+const REMAP: &str = r#"
+set -e
+mkdir -p /srv/remap
+for file in passwd group subuid subgid; do cat /etc/$file >/srv/remap/$file 2>/dev/null || :; done
+echo 'dockremap:x:200000:200000::/:/bin/false' >>/srv/remap/passwd
+echo 'dockremap:x:200000:' >>/srv/remap/group
+for file in subuid subgid; do echo dockremap:200000:65536 >/srv/remap/$file; done
+for file in passwd group subuid subgid; do
+    [ ! -e /etc/$file ] || mount --bind /srv/remap/$file /etc/$file
+done
+"#;
+
 const CONTAINERD_TOML: &str = r#"
 version = 2
 root = "/srv/containerd/root"
@@ -75,6 +88,8 @@ pub enum Kind {
     Podman,
     /// docker(1) and a dockerd of its own.
     Docker,
+    /// The same with `--userns-remap`: root in a container is user 200000.
+    RemappedDocker,
     /// ctr(8) and a containerd of its own.
     Containerd,
 }
@@ -136,7 +151,7 @@ impl Client {
             Kind::Podman => {
                 format!("podman --runtime {RUNTIME} --root /srv/podman --runroot /run/podman")
             }
-            Kind::Docker => "docker -H unix:///srv/docker/socket".to_owned(),
+            Kind::Docker | Kind::RemappedDocker => "docker -H unix:///srv/docker/socket".to_owned(),
             Kind::Containerd => "ctr -a /srv/containerd/socket".to_owned(),
         };
         let command = command.words();
@@ -160,13 +175,18 @@ impl Client {
                 save("/etc/containers/containers.conf", CONTAINERS_CONF);
                 self.ok("load -q -i /srv/busybox.tar");
             }
-            Kind::Docker => {
+            Kind::Docker | Kind::RemappedDocker => {
+                let mut remap = "";
+                if self.kind == Kind::RemappedDocker {
+                    world.ok_sh(REMAP);
+                    remap = "--userns-remap=dockremap";
+                }
                 let parent = format!("/{}", world.cgroup_parent());
                 let args = format!(
                     "--data-root /srv/docker/data --exec-root /srv/docker/run \
                      -H unix:///srv/docker/socket --pidfile /srv/docker/pid \
                      --add-runtime rcnt={RUNTIME} --default-runtime rcnt \
-                     --iptables=false --ip6tables=false --cgroup-parent {parent}"
+                     --iptables=false --ip6tables=false --cgroup-parent {parent} {remap}"
                 );
                 self.start_daemon("dockerd", &args, "version");
                 self.ok("load -q -i /srv/busybox.tar");
@@ -185,8 +205,8 @@ impl Client {
         let daemon = self.world.job(program, args).start();
         let up = wait_for(Duration::from_secs(20), || {
             let socket = match self.kind {
-                Kind::Docker => "/srv/docker/socket",
-                _ => "/srv/containerd/socket",
+                Kind::Containerd => "/srv/containerd/socket",
+                _ => "/srv/docker/socket",
             };
             self.world.exists(socket) && self.run(probe).code == 0
         });
@@ -239,7 +259,7 @@ impl Client {
     #[track_caller]
     pub fn pid_of(&self, container: &str) -> u32 {
         let text = match self.kind {
-            Kind::Podman | Kind::Docker => {
+            Kind::Podman | Kind::Docker | Kind::RemappedDocker => {
                 self.ok(["inspect", "--format", "{{.State.Pid}}", container])
             }
             Kind::Containerd => {

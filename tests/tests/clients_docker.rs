@@ -266,3 +266,18 @@ fn health_is_checked_inside_the_container() {
     eventually("it is healthy", || is("healthy"));
     docker.ok("rm -f ill");
 }
+
+#[test]
+fn root_in_a_remapped_daemons_container_is_nobody_outside() {
+    let docker = Client::new(Kind::RemappedDocker);
+    run(&docker, "busybox sh -c 'id -u; touch /x; stat -c %u /x; cat /proc/self/uid_map'")
+        .success()
+        .has("0\n0\n")
+        .has("200000");
+    docker.run("run --rm busybox ip addr show eth0").success().has("172.17.");
+    sleeper(&docker, "mapped", "");
+    let pid = docker.pid_of("mapped");
+    docker.world().sh(&format!("stat -c %u /proc/{pid}")).success().prints("200000");
+    docker.run("exec mapped id -u").success().prints("0");
+    docker.ok("rm -f mapped");
+}
