@@ -205,7 +205,8 @@ fn start(
 
     stage.enter("namespaces");
     let kept = [init.as_fd(), channel.as_fd()];
-    let io = shed(io, null, &kept).doing("close inherited descriptors")?;
+    let io =
+        shed(io, null, &kept, process.attributes.passed).doing("close inherited descriptors")?;
     // All at once and last the way back: afterwards "/" is the container's.
     let mut all = ThreadNameSpaceType::CONTROL_GROUP
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION

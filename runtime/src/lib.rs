@@ -41,6 +41,7 @@
 //! and single-threaded.
 #![forbid(unsafe_code)]
 
+pub mod activation;
 mod birth;
 pub mod capabilities;
 pub mod cgroup;

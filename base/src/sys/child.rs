@@ -175,17 +175,40 @@ pub fn inherit_only(last: u32, rest: Rest) -> io::Result<()> {
     close_range(last + 1, libc::c_uint::MAX, rest)
 }
 
-/// Closes every descriptor above 2 but `kept` (close_range(2)): what a clone
-/// does with its parent's before it goes where somebody else could see them.
-/// The contract of [`Rest::Close`] holds for each one closed.
+/// Whether the descriptor of this number is open (fcntl(2), F_GETFD).
+pub fn is_open(number: u32) -> bool {
+    let Ok(number) = libc::c_int::try_from(number) else { return false };
+    // SAFETY: F_GETFD reads a flag; a number that is no descriptor answers EBADF.
+    unsafe { libc::fcntl(number, libc::F_GETFD) >= 0 }
+}
+
+/// Lets descriptors 3 to `3 + count - 1` stay open over execve(2).
+///
+/// # Errors
+/// EBADF: one of them is not open.
+pub fn keep_on_exec(count: u32) -> io::Result<()> {
+    for number in 3..3 + count {
+        let number = libc::c_int::try_from(number).map_err(io::Error::other)?;
+        // SAFETY: F_SETFD changes a flag of the descriptor table and no memory.
+        if unsafe { libc::fcntl(number, libc::F_SETFD, 0) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Closes every descriptor from `first` on (3 or above) but `kept`
+/// (close_range(2)): what a clone does with its parent's before it goes where
+/// somebody else could see them. The contract of [`Rest::Close`] holds for each
+/// one closed.
 ///
 /// # Errors
 /// The kernel's reason; ENOSYS before Linux 5.9.
-pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub fn close_all_but(first: u32, kept: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut kept: Vec<u32> =
         kept.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
     kept.sort_unstable();
-    let mut first = 3;
+    let mut first = first;
     for number in kept {
         if number > first {
             close_range(first, number - 1, Rest::Close)?;

@@ -124,7 +124,8 @@ pub(crate) fn start(
     let joined = joins.iter().map(|(_, fd)| fd.as_fd());
     let kept: Vec<BorrowedFd<'_>> =
         joined.chain(lifetime.gate()).chain([channel.as_fd()]).collect();
-    let io = shed(io, null, &kept).doing("close inherited descriptors")?;
+    let io = shed(io, null, &kept, plan.process.attributes.passed)
+        .doing("close inherited descriptors")?;
     namespaces::join(&joins)?;
 
     let outside = Outside::open(plan, layout)?;
@@ -154,7 +155,8 @@ pub(crate) fn start_through(
     let joined = joins.iter().map(|(_, fd)| fd.as_fd());
     let kept: Vec<BorrowedFd<'_>> =
         joined.chain(lifetime.gate()).chain([channel.as_fd()]).collect();
-    let io = shed(io, null, &kept).doing("close inherited descriptors")?;
+    let io = shed(io, null, &kept, plan.process.attributes.passed)
+        .doing("close inherited descriptors")?;
     let (lender, borrower) = lender::start(plan).doing("start a helper for the mounts")?.unzip();
     let outside = Outside { borrower, ..Outside::open(plan, layout)? };
     namespaces::join_as_far_as_allowed(joins)?;
@@ -431,7 +433,9 @@ pub(crate) fn become_command(
     streams.install(user.uid).doing("set up the standard streams")?;
     enter_cwd(cwd, &process.cwd)?;
     rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(0o022)));
-    child::inherit_only(2, Rest::CloseOnExec).doing("close inherited descriptors")?;
+    let passed = process.attributes.passed;
+    child::inherit_only(2 + passed, Rest::CloseOnExec).doing("close inherited descriptors")?;
+    child::keep_on_exec(passed).doing("pass on descriptors")?;
     identity::set_limits(&process.rlimits)?;
     attributes::apply(&process.attributes)?;
 

@@ -31,9 +31,15 @@ pub(crate) fn host_null() -> std::io::Result<OwnedFd> {
     Ok(rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Puts `null` at 0, 1 and 2 and closes everything else but `io` and `kept`.
+/// Puts `null` at 0, 1 and 2 and closes everything else but `io`, `kept` and the
+/// first `passed` ones from 3 on, which are the command's.
 /// Called by a clone whose frames up to the clone own nothing that is closed.
-pub(crate) fn shed(io: ChildIo, null: &OwnedFd, kept: &[BorrowedFd<'_>]) -> std::io::Result<Held> {
+pub(crate) fn shed(
+    io: ChildIo,
+    null: &OwnedFd,
+    kept: &[BorrowedFd<'_>],
+    passed: u32,
+) -> std::io::Result<Held> {
     let above = |fd: &OwnedFd| fcntl_dupfd_cloexec(fd, 3);
     let held = match io {
         ChildIo::Pipes { stdin, stdout, stderr } => {
@@ -52,6 +58,6 @@ pub(crate) fn shed(io: ChildIo, null: &OwnedFd, kept: &[BorrowedFd<'_>]) -> std:
     if let Held::Pipes(streams) = &held {
         kept.extend(streams.iter().map(AsFd::as_fd));
     }
-    close_all_but(&kept)?;
+    close_all_but(3 + passed, &kept)?;
     Ok(held)
 }

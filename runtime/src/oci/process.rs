@@ -150,6 +150,7 @@ fn attributes(container: Container<'_>, process: &Process) -> Result<Attributes,
         processors,
         entering,
         selinux_label: selinux_label(process)?,
+        passed: 0,
         keyring: Keyring::Named { name: format!("_ses.{}", container.id), for_others },
     })
 }

@@ -36,6 +36,8 @@ pub struct Attributes {
     pub selinux_label: Option<String>,
     /// The session keyring.
     pub keyring: Keyring,
+    /// How many descriptors from 3 on it inherits of the caller's.
+    pub passed: u32,
 }
 
 /// Where the command may run.

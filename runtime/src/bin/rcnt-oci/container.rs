@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rcnt_base::report::{ExitKind, StartError};
+use rcnt_runtime::activation::{Notify, passed};
 use rcnt_runtime::cgroup;
 use rcnt_runtime::criu::stream_names;
 use rcnt_runtime::oci::config::ConsoleSize;
@@ -39,6 +40,7 @@ pub(crate) fn create(
     driver: CgroupDriver,
     detach: bool,
 ) -> Result<Created, Error> {
+    let passed = passed(args.preserve_fds, true)?;
     let directory = Directory::of(root, &args.id)?;
     let bundle = match &args.bundle {
         Some(path) => path.clone(),
@@ -52,6 +54,10 @@ pub(crate) fn create(
     }
     if args.no_new_keyring {
         plan.process.attributes.keyring = Keyring::Inherited;
+    }
+    passed.to(&mut plan.process);
+    if let Some(notify) = Notify::from_environment(directory.path()) {
+        notify.add_to(&mut plan.mounts, &mut plan.process);
     }
     let wishes = Wishes {
         console_socket: args.console_socket.as_deref(),
@@ -116,6 +122,9 @@ fn create_claimed(
 ) -> Result<(Saved, Init, Option<OwnedFd>), Error> {
     // Before there is anything to be found by it.
     directory.save(&saved)?;
+    if let Some(notify) = Notify::from_environment(directory.path()) {
+        notify.prepare().map_err(Error::io("make the directory of the notify socket"))?;
+    }
     let fifo = directory.fifo();
     mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o622), 0)
         .and_then(|()| rustix::fs::chmod(&fifo, Mode::from_raw_mode(0o622)))

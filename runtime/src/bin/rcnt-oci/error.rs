@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use rcnt_base::report::{ExitKind, StartError};
+use rcnt_runtime::activation::NotOpen;
 use rcnt_runtime::cgroup::{CgroupError, LayoutError};
 use rcnt_runtime::criu::CriuError;
 use rcnt_runtime::hooks::HookError;
@@ -32,6 +33,8 @@ pub(crate) enum Error {
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
     IntelRdt(#[from] IntelRdtError),
+    #[error(transparent)]
+    NotOpen(#[from] NotOpen),
     #[error(transparent)]
     Criu(#[from] CriuError),
     #[error("cannot {doing}")]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use rcnt_runtime::activation::passed;
 use rcnt_runtime::exec::{ExecTarget, Running, exec as enter};
 use rcnt_runtime::oci::{Container, ExecOptions, Process, exec_plan, exec_process, parse};
 use rcnt_runtime::plan::{JoinPlan, Keyring, ProcessPlan};
@@ -21,6 +22,7 @@ pub(crate) fn exec(root: &Path, args: &ExecArgs) -> Result<u8, Error> {
     if id.starts_with('-') {
         return Err(Error::Refused(usage::undefined(id)));
     }
+    let passed = passed(args.preserve_fds, false)?;
     let directory = Directory::of(root, id)?;
     let saved = directory.load()?;
     refuse_status(directory.status(&saved), args.ignore_paused)?;
@@ -31,6 +33,7 @@ pub(crate) fn exec(root: &Path, args: &ExecArgs) -> Result<u8, Error> {
     if saved.no_new_keyring {
         plan.attributes.keyring = Keyring::Inherited;
     }
+    passed.to(&mut plan);
     let wishes = Wishes {
         console_socket: args.console_socket.as_deref(),
         pidfd_socket: args.pidfd_socket.as_deref(),

@@ -10,7 +10,7 @@ use rustix::process::{getpid, set_child_subreaper};
 use crate::args::RunArgs;
 use crate::container::{Created, create, reap_failed};
 use crate::delete::erase_if_there;
-use crate::start::{open_gate, run_poststart};
+use crate::start::{listen, open_gate, relay, run_poststart};
 use crate::{Error, console};
 
 /// Creates and starts the container; its exit code, 0 at once when detached.
@@ -24,11 +24,17 @@ pub(crate) fn run(root: &Path, args: &RunArgs, driver: CgroupDriver) -> Result<u
     }
     let Created { directory, lock, saved, mut init, terminal } =
         create(root, &args.create, driver, args.detach).map_err(Error::while_starting("run"))?;
-    let ended = open_gate(&directory, &saved).and_then(|()| {
+    let ended = listen(&directory).and_then(|listening| {
+        open_gate(&directory, &saved)?;
         drop(lock);
         // Hooks inside and exec itself can still fail.
         init.wait_running()?;
         run_poststart(&saved)?;
+        if let Some(listening) = listening {
+            // In the foreground the service is us, who end with the container.
+            let own = getpid().as_raw_nonzero().get();
+            relay(listening, init.pidfd(), if args.detach { saved.pid } else { own })?;
+        }
         match &signals {
             None => Ok(None),
             Some(signals) => console::attend(init.pid(), init.pidfd(), signals, terminal)

@@ -1,7 +1,9 @@
 //! `start`: a created container's command goes.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
+use rcnt_runtime::activation::{Listening, Notify};
 use rcnt_runtime::hooks;
 use rcnt_runtime::oci::outside_hooks;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -23,6 +25,7 @@ pub(crate) fn start(root: &Path, id: &str) -> Result<(), Error> {
     }
     let lock = directory.lock_to_change()?;
     let saved = directory.load()?;
+    let listening = listen(&directory)?;
     match directory.status(&saved) {
         // The container itself stays as it is (runtime.md, "Start").
         Status::Created if saved.config.process().is_none() => {
@@ -38,7 +41,26 @@ pub(crate) fn start(root: &Path, id: &str) -> Result<(), Error> {
     }
     // A hook may take its time, and may call us.
     drop(lock);
-    run_poststart(&saved)
+    run_poststart(&saved)?;
+    match (listening, saved.living()) {
+        (Some(listening), Some(pidfd)) => relay(listening, pidfd.as_fd(), saved.pid),
+        _ => Ok(()),
+    }
+}
+
+/// Ready to hear the container's word of readiness, if a service manager waits.
+pub(crate) fn listen(directory: &Directory) -> Result<Option<Listening>, Error> {
+    let Some(notify) = Notify::from_environment(directory.path()) else { return Ok(None) };
+    notify.listen().map_err(Error::io("make the notify socket"))
+}
+
+/// Waits for that word and tells it further; `main` is the service's process.
+pub(crate) fn relay(
+    listening: Listening,
+    container: BorrowedFd<'_>,
+    main: i32,
+) -> Result<(), Error> {
+    listening.relay(container, main).map_err(Error::io("tell the service manager"))
 }
 
 /// Lets the first process go and waits until it has noticed.

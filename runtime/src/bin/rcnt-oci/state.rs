@@ -200,6 +200,10 @@ impl Directory {
         self.io(rcnt_base::files::remove_tree(&self.0))
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     pub(crate) fn fifo(&self) -> PathBuf {
         self.0.join("exec.fifo")
     }

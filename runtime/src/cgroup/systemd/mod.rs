@@ -109,7 +109,7 @@ impl Placeholder {
             Cloned::Child => {
                 drop(write);
                 // Whoever reads our streams must not wait for this process.
-                let closed = close_all_but(&[read.as_fd()]);
+                let closed = close_all_but(3, &[read.as_fd()]);
                 while closed.is_ok()
                     && rustix::io::read(&read, &mut [0; 1]) == Err(rustix::io::Errno::INTR)
                 {

@@ -21,6 +21,9 @@ pub(crate) struct CreateArgs {
     /// Enter the root by moving it, without pivot_root: for hosts on an initramfs
     #[arg(long)]
     pub(crate) no_pivot: bool,
+    /// Descriptors from 3 on that the command inherits, besides those of LISTEN_FDS
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) preserve_fds: u32,
     /// With the caller's session keyring
     #[arg(long)]
     pub(crate) no_new_keyring: bool,

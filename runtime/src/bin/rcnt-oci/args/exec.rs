@@ -57,6 +57,9 @@ pub(crate) struct ExecArgs {
     /// Even if the container is paused
     #[arg(long)]
     pub(crate) ignore_paused: bool,
+    /// Descriptors from 3 on that the command inherits
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) preserve_fds: u32,
     /// Container, then command and arguments
     #[arg(value_name = "container-id", required = true)]
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
