@@ -9,7 +9,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 root:
 	@[ "$$(id -u)" = 0 ] || { echo 'rcnt makes namespaces and needs root: sudo make' >&2; exit 1; }
 
-.PHONY: help root setup build demo test test-vm check install uninstall bench bench-record clean
+.PHONY: help root setup build demo test test-vm test-weakened check install uninstall bench bench-record clean
 .DEFAULT_GOAL := help
 
 help: ## this text
@@ -37,6 +37,9 @@ test: root setup ## every test: units, then end to end with real namespaces (roo
 
 test-vm: root ## tests in emulated machines with Debian's kernel: cgroup v2 alone; systemd (root; VM=, ONLY=)
 	@scripts/test-vm $(ONLY)
+
+test-weakened: root setup ## the runtime with its protections taken away, one by one: a test must notice (root; ONLY=)
+	@scripts/test-weakened $(ONLY)
 
 check: setup ## what review asks for: format, lints, documentation, licences
 	cargo fmt --all --check
