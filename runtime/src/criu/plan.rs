@@ -36,8 +36,7 @@ pub(super) fn externals(plan: &ContainerPlan, layout: &Layout) -> Vec<External> 
             MountKind::Bind { source, .. } => {
                 found.push(External { name, source: source.clone() });
             }
-            // With a namespace of its own CRIU mounts the hierarchies as for anybody.
-            MountKind::Cgroup if !plan.namespaces.separate(NamespaceKind::Cgroup) => {
+            MountKind::Cgroup if are_binds(plan) => {
                 cgroup_views(plan, layout, &name, &mut found);
             }
             _ => {}
@@ -47,6 +46,13 @@ pub(super) fn externals(plan: &ContainerPlan, layout: &Layout) -> Vec<External> 
         found.push(External { name: clean(&node.path), source: node.path.clone() });
     }
     found
+}
+
+/// With a cgroup namespace of its own CRIU mounts the hierarchies as for anybody,
+/// unless it is in a user namespace, which may not own that one.
+fn are_binds(plan: &ContainerPlan) -> bool {
+    let separate = |kind| plan.namespaces.separate(kind);
+    !separate(NamespaceKind::Cgroup) || separate(NamespaceKind::User)
 }
 
 /// The container's own cgroup in each hierarchy, as `init` lays them out.

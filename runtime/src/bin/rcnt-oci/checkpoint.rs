@@ -52,7 +52,6 @@ pub(crate) struct CheckpointArgs {
 pub(crate) fn checkpoint(root: &Path, args: &CheckpointArgs) -> Result<(), Error> {
     let directory = Directory::of(root, &args.id)?;
     let _lock = directory.lock_to_change()?;
-    let _lock = directory.lock_to_change()?;
     let saved = directory.load()?;
     let status = directory.status(&saved);
     if !matches!(status, Status::Running | Status::Paused) {
