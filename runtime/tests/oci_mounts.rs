@@ -489,7 +489,8 @@ fn sysctls_of_the_containers_own_namespaces() {
 #[test]
 fn cgroups_are_shown_as_told() {
     let script = "busybox awk '$2 ~ /^.sys.fs.cgroup/ { print $4 }' /proc/mounts | busybox cut -d, -f1 | \
-                  busybox sort -u; cat /sys/fs/cgroup/*/cgroup.procs | grep -c .";
+                  busybox sort -u; \
+                  cat /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs 2>/dev/null | grep -c .";
     let Some(bundle) = with(script, json!([])) else { return };
     for own_namespace in [true, false] {
         for word in ["ro", "rw"] {
