@@ -279,6 +279,13 @@ impl Client {
         self.world.cgroup_of_pid(self.pid_of(container), v1, v2)
     }
 
+    /// Removes a cgroup that the client made for several containers and leaves,
+    /// if it is empty. podman removes a pod's from the controllers it knows, not
+    /// from systemd's hierarchy nor from the unified one, whatever the runtime.
+    pub fn remove_empty_cgroup(&self, name: &str) {
+        leaks::remove_empty_cgroup(self.world.cgroup_parent(), name);
+    }
+
     fn end_daemon(&mut self) {
         let daemon = self.daemon.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let Some(daemon) = daemon else { return };
@@ -314,7 +321,7 @@ impl Drop for Client {
             self.world.pardon();
         }
         // podman puts its monitors in one cgroup beside the containers and leaves it.
-        leaks::remove_empty_cgroup(self.world.cgroup_parent(), "conmon");
+        self.remove_empty_cgroup("conmon");
     }
 }
 

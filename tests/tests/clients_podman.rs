@@ -213,6 +213,7 @@ fn a_pod_shares_what_its_containers_need_to_talk() {
         of("podweb").is_empty() && of(&format!("{}-infra", &pod[..12])).is_empty()
     });
     podman.ok("pod rm -f -t 0 pod");
+    podman.remove_empty_cgroup(&pod);
 }
 
 #[test]
