@@ -32,6 +32,9 @@ pub fn update(
     let before = current(&writes, path);
     if let Err(error) = write_all(&writes, path) {
         // The first error is the one worth telling.
+        if let Some(unit) = &plan.unit {
+            let _ = systemd::update(layout, unit, &plan.resources);
+        }
         let _ = write_all(&before, path);
         return Err(error);
     }

@@ -62,13 +62,8 @@ impl Connection {
                 Err(error) => drop(first.get_or_insert((path, error))),
             }
         }
-        match first {
-            Some((_, _))
-                if !Path::new("/run/systemd/system").is_dir()
-                    && std::env::var_os("DBUS_SYSTEM_BUS_ADDRESS").is_none() =>
-            {
-                Err(SystemdError::NotRunning)
-            }
+        let named = std::env::var_os("DBUS_SYSTEM_BUS_ADDRESS").is_some();
+        match first.filter(|_| named || Path::new("/run/systemd/system").is_dir()) {
             Some((path, source)) => Err(SystemdError::Connect { path, source }),
             None => Err(SystemdError::NotRunning),
         }
