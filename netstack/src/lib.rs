@@ -6,6 +6,7 @@
 //! - [`facts`] links, addresses, routes of the host, as structs
 //! - [`ports`] `-p` as typed and as decided (pure)
 //! - [`network`] one bridge network, decided once and stored; [`cidr`] address blocks
+//! - [`members`] who is on a network, one file per container
 //! - [`names`] the texts of resolv.conf, hosts and hostname (pure)
 //! - [`claims`] addresses and host ports, held by files and bound sockets; [`ipam`] which address is next
 //!
@@ -18,6 +19,7 @@ pub mod cidr;
 pub mod claims;
 pub mod facts;
 pub mod ipam;
+pub mod members;
 pub mod names;
 pub mod network;
 pub mod plan;
