@@ -41,11 +41,12 @@ test-vm: root ## tests in emulated machines with Debian's kernel: cgroup v2 alon
 test-weakened: root setup ## the runtime with its protections taken away, one by one: a test must notice (root; ONLY=)
 	@scripts/test-weakened $(ONLY)
 
-check: setup ## what review asks for: format, lints, documentation, licences
+check: setup ## what review asks for: format, lints, documentation, licences, weakened builds' patches
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --document-private-items
 	scripts/licences
+	scripts/test-weakened --check
 
 install: ## binaries, completions and manual pages below $(DESTDIR)$(PREFIX)
 	@[ -x target/rcnt ] && [ -x target/rcnt-oci ] || $(MAKE) --no-print-directory build

@@ -310,6 +310,43 @@ fn no_descriptor_and_no_working_directory_leads_outside() {
     }
 }
 
+/// CVE-2026-55686: a working directory with symlinks of the image in its path is
+/// made, or changed, where they lead on the host.
+#[test]
+fn a_working_directory_is_made_inside_only() {
+    let Some(bundle) = Bundle::new("pwd") else { return };
+    let canary = bundle.path("canary");
+    fs::create_dir(&canary).unwrap();
+    fs::write(canary.join("secret"), "the host's\n").unwrap();
+    fs::set_permissions(&canary, fs::Permissions::from_mode(0o700)).unwrap();
+    symlink(&canary, bundle.path("rootfs/abs")).unwrap();
+    let up = format!("../../../../../../..{}", canary.display());
+    symlink(up, bundle.path("rootfs/up")).unwrap();
+    symlink(canary.join("gone"), bundle.path("rootfs/gone")).unwrap();
+    let seen = || {
+        let file = fs::metadata(&canary).unwrap();
+        let files = fs::read_dir(&canary).unwrap().map(|file| file.unwrap().file_name());
+        (file.mode(), file.uid(), file.gid(), files.collect::<Vec<_>>())
+    };
+    let before = seen();
+    bundle.configure(|config| config["process"]["user"]["uid"] = 1000.into());
+    for (cwd, inside) in [
+        ("/abs", Some("")),
+        ("/abs/made/deep", Some("made/deep")),
+        ("/up/below", Some("below")),
+        ("/gone/below", Some("gone/below")),
+        ("/up/../above", None),
+    ] {
+        bundle.configure(|config| config["process"]["cwd"] = cwd.into());
+        let output = Container::of(&bundle).run();
+        assert_eq!(seen(), before, "{cwd}: {output:?}");
+        assert!(!bundle.path("above").exists(), "{cwd}: {output:?}");
+        // The same path, within the container.
+        let shown = inside.map_or("/above".into(), |path| canary.join(path).display().to_string());
+        assert_eq!(text(&output.stdout).trim_end(), shown.trim_end_matches('/'), "{output:?}");
+    }
+}
+
 /// CVE-2025-31133, CVE-2025-62161: something else is where the null device that
 /// masks paths is expected.
 #[test]

@@ -512,3 +512,25 @@ fn cve_2022_23648_a_volume_in_a_symlinked_directory_copies_nothing_of_the_host()
     assert!(!output.stdout.lines().any(|l| l == "secret"), "{output}");
     assert_eq!(world.ok_sh("ls /srv/canary"), "secret");
 }
+
+#[test]
+fn cve_2026_55686_a_workdir_behind_a_symlink_is_made_inside() {
+    let world = World::empty();
+    world.write("/srv/canary/secret", "secret");
+    let links = Layer::new().symlink("abs", "/srv/canary").symlink("up", "../../../../srv/canary");
+    for (n, workdir) in ["/abs/made/deep", "/up/below", "/abs"].into_iter().enumerate() {
+        let image = Image::new(&[busybox_layer(), links.clone()]);
+        let image = image.with("WorkingDir", json!(workdir)).with("User", json!("1000"));
+        world.load(&image.docker_archive(&format!("evil:{n}")));
+        let there = workdir.replace("/abs", "/srv/canary").replace("/up", "/srv/canary");
+        world.rcnt(format!("run --rm --net=none evil:{n} pwd")).success().prints(&there);
+        world.rcnt(format!("run --rm --net=none evil:{n} ls {there}")).success().prints("");
+        assert_eq!(world.ok_sh("ls /srv/canary; stat -c %u /srv/canary"), "secret\n0", "{workdir}");
+    }
+    // Nor is one that exec asks for, and that the container has put there meanwhile.
+    world.ok("run -d --name cc --net=none evil:2 sleep 1000");
+    for workdir in ["/abs/new", "/up/new"] {
+        world.rcnt(format!("exec -w {workdir} cc pwd")).fails(126, &["new"]);
+    }
+    assert_eq!(world.ok_sh("ls /srv/canary"), "secret");
+}
