@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use rcnt_base::ids::{ContainerId, Digest, Name};
 use rcnt_netstack::plan::Mac;
 use rcnt_netstack::ports::{ContainerPort, PublishedPort};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use time::OffsetDateTime;
 
 use crate::request::RunRequest;
@@ -147,8 +147,9 @@ pub struct State {
     /// When its process last ended.
     #[serde(with = "time::serde::rfc3339::option")]
     pub finished: Option<OffsetDateTime>,
-    /// Its place on a bridge network while it runs.
-    pub endpoint: Option<Endpoint>,
+    /// Its places on networks while it runs, in the order of its interfaces.
+    #[serde(default, alias = "endpoint", deserialize_with = "one_or_many")]
+    pub endpoints: Vec<Endpoint>,
     /// Its published ports while it runs.
     pub ports: Vec<PublishedPort>,
 }
@@ -166,7 +167,7 @@ impl State {
             oom_killed: false,
             started: None,
             finished: None,
-            endpoint: None,
+            endpoints: Vec::new(),
             ports: Vec::new(),
         }
     }
@@ -181,30 +182,88 @@ impl State {
             error: error.to_owned(),
             oom_killed,
             finished: Some(OffsetDateTime::now_utc()),
-            endpoint: None,
+            endpoints: Vec::new(),
             ports: Vec::new(),
             ..self
         }
     }
 }
 
+/// Reads a list, or what stood in its place when there could be but one: that one,
+/// or null.
+///
+/// # Errors
+/// Neither.
+pub(crate) fn one_or_many<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form<T> {
+        Many(Vec<T>),
+        One(Option<T>),
+    }
+    Ok(match Form::deserialize(deserializer)? {
+        Form::Many(many) => many,
+        Form::One(one) => one.into_iter().collect(),
+    })
+}
+
 /// A place on a bridge network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The network's name.
-    pub network: String,
+    pub network: Name,
     /// The network's id.
     pub network_id: String,
+    /// Docker's EndpointID: 64 hex digits, new at each attach.
+    #[serde(default)]
+    pub endpoint_id: String,
+    /// The interface inside.
+    #[serde(default = "first_interface")]
+    pub interface: String,
     /// The host's end of the veth pair.
     pub host_interface: String,
     /// Link-layer address inside.
     pub mac: Mac,
     /// Address and prefix length.
     pub address4: (Ipv4Addr, u8),
-    /// Default route.
-    pub gateway4: Ipv4Addr,
+    /// The network's way out, whether or not the default route leads there; none on
+    /// an internal network.
+    pub gateway4: Option<Ipv4Addr>,
     /// Address and prefix length.
     pub address6: Option<(Ipv6Addr, u8)>,
-    /// Default route.
+    /// As `gateway4`.
     pub gateway6: Option<Ipv6Addr>,
+}
+
+fn first_interface() -> String {
+    "eth0".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_from_when_there_was_one_network_load() {
+        let mut old = serde_json::to_value(State::created()).unwrap();
+        let endpoint = serde_json::json!({
+            "network": "bridge", "network_id": "1", "host_interface": "veth1",
+            "mac": "02:42:0a:5a:00:02", "address4": ["10.90.0.2", 21], "gateway4": "10.90.0.1",
+            "address6": null, "gateway6": null,
+        });
+        let fields = old.as_object_mut().unwrap();
+        fields.remove("endpoints");
+        fields.insert("endpoint".into(), endpoint);
+        let state: State = serde_json::from_value(old.clone()).unwrap();
+        let [endpoint] = &state.endpoints[..] else { panic!("{state:?}") };
+        assert_eq!((endpoint.interface.as_str(), endpoint.address4.1), ("eth0", 21));
+        old["endpoint"] = serde_json::Value::Null;
+        assert_eq!(serde_json::from_value::<State>(old).unwrap(), State::created());
+        let text = serde_json::to_string(&state).unwrap();
+        assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
+    }
 }

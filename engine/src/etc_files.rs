@@ -64,7 +64,7 @@ fn resolv_conf(engine: &Engine, container: &Container, place: &Place, host: &Res
         // The host's own namespace reaches what the host's file names.
         return std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     }
-    let ipv6 = place.endpoint.as_ref().is_some_and(|e| e.address6.is_some());
+    let ipv6 = place.has_ipv6();
     host.for_container(&overrides, ipv6).render()
 }
 
@@ -85,20 +85,10 @@ fn hosts(engine: &Engine, container: &Container, place: &Place) -> Result<String
         }
         return Ok(text);
     }
-    let endpoint = place.endpoint.as_ref();
-    let both = |v4: Option<IpAddr>, v6: Option<IpAddr>| -> Vec<IpAddr> {
-        v4.into_iter().chain(v6).collect()
-    };
-    let addresses = both(
-        endpoint.map(|e| e.address4.0.into()),
-        endpoint.and_then(|e| e.address6).map(|(a, _)| a.into()),
-    );
+    let addresses: Vec<IpAddr> = place.addresses().collect();
     let gateway = match engine.config.host_gateway_ip {
         Some(ip) => vec![ip],
-        None => both(
-            endpoint.map(|e| e.gateway4.into()),
-            endpoint.and_then(|e| e.gateway6).map(Into::into),
-        ),
+        None => place.gateways(),
     };
     let file = HostsFile {
         hostname: &container.record.config.hostname,
@@ -106,7 +96,7 @@ fn hosts(engine: &Engine, container: &Container, place: &Place) -> Result<String
         addresses: &addresses,
         extra: &extra,
         gateway: &gateway,
-        ipv6: endpoint.is_some_and(|e| e.address6.is_some()),
+        ipv6: place.has_ipv6(),
     };
     Ok(file.render())
 }

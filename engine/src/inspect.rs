@@ -133,7 +133,7 @@ pub fn ports(container: &Container) -> Value {
 
 fn network_settings(container: &Container) -> Value {
     let state = &container.state;
-    let endpoint = state.endpoint.as_ref();
+    let endpoint = state.endpoints.first();
     let mut settings = endpoint_fields(endpoint);
     let sandbox = match state.status {
         Status::Running => format!("/proc/{}/ns/net", state.pid),
@@ -172,8 +172,8 @@ fn endpoint_value() -> Value {
 fn endpoint_fields(endpoint: Option<&Endpoint>) -> Map<String, Value> {
     let text = |text: Option<String>| json!(text.unwrap_or_default());
     let fields = [
-        ("EndpointID", text(endpoint.map(|e| e.host_interface.clone()))),
-        ("Gateway", text(endpoint.map(|e| e.gateway4.to_string()))),
+        ("EndpointID", text(endpoint.map(|e| e.endpoint_id.clone()))),
+        ("Gateway", text(endpoint.and_then(|e| e.gateway4).map(|g| g.to_string()))),
         ("IPAddress", text(endpoint.map(|e| e.address4.0.to_string()))),
         ("IPPrefixLen", json!(endpoint.map_or(0, |e| e.address4.1))),
         ("IPv6Gateway", text(endpoint.and_then(|e| e.gateway6).map(|g| g.to_string()))),

@@ -5,14 +5,15 @@
 use std::path::{Path, PathBuf};
 
 use rcnt_base::files::{self, Durability};
-use rcnt_base::ids::ContainerId;
+use rcnt_base::ids::{ContainerId, Name};
 use rcnt_base::report;
-use rcnt_netstack::apply;
 use rcnt_netstack::claims::{self, ClaimsUndo};
 use rcnt_netstack::plan::NetworkUndo;
+use rcnt_netstack::{apply, members};
 use rcnt_runtime::cgroup::{self, CgroupError};
 use serde::{Deserialize, Serialize};
 
+use crate::container::one_or_many;
 use crate::error::{EngineError, Result};
 use crate::paths::Paths;
 use crate::records;
@@ -24,10 +25,15 @@ pub struct Journal {
     pub id: ContainerId,
     /// The cgroup, as the runtime names it.
     pub cgroup: PathBuf,
-    /// Links and map elements; none without a bridge network.
-    pub network: Option<NetworkUndo>,
+    /// Links and map elements, one for each bridge network.
+    #[serde(default, alias = "network", deserialize_with = "one_or_many")]
+    pub networks: Vec<NetworkUndo>,
+    /// The networks that it is written down as a member of.
+    #[serde(default)]
+    pub members: Vec<Name>,
     /// Addresses and ports; freed last, when nothing uses them any more.
-    pub claims: Option<ClaimsUndo>,
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub claims: Vec<ClaimsUndo>,
 }
 
 impl Journal {
@@ -46,7 +52,7 @@ impl Journal {
 /// already" is done; problems are collected while the rest goes on. The run
 /// directory, and with it the list, goes only when all is undone.
 pub fn teardown(paths: &Paths, journal: &Journal) -> Vec<String> {
-    let Journal { id, cgroup: group, network, claims: held } = journal;
+    let Journal { id, cgroup: group, networks, members: member_of, claims: held } = journal;
     let mut problems = Vec::new();
     let mut note = |result: std::result::Result<(), String>| problems.extend(result.err());
     let layout = cgroup::layout().map_err(|e| report::chain(&e));
@@ -54,7 +60,11 @@ pub fn teardown(paths: &Paths, journal: &Journal) -> Vec<String> {
         act(layout.as_ref().map_err(Clone::clone)?, group).map_err(|e| report::chain(&e))
     };
     note(on_group(cgroup::kill_all));
-    if let Some(network) = network {
+    for network in member_of {
+        let gone = members::remove(&paths.roots.exec, network, id);
+        note(gone.map_err(|e| report::chain(&e)));
+    }
+    for network in networks {
         note(apply::detach(network).map_err(|e| report::chain(&e)));
         // The kernel removes the veth with its namespace, unless somebody joined that.
         if paths.joined(id).exists() {
@@ -62,7 +72,7 @@ pub fn teardown(paths: &Paths, journal: &Journal) -> Vec<String> {
         }
     }
     note(on_group(cgroup::remove));
-    if let Some(held) = held {
+    for held in held {
         note(claims::release(&paths.roots.exec, held).map_err(|e| report::chain(&e)));
     }
     if problems.is_empty() {
@@ -80,5 +90,28 @@ pub(crate) fn remove_run(paths: &Paths, id: &ContainerId) -> std::io::Result<()>
     match std::fs::rename(paths.run(id), &gone) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         renamed => renamed.and_then(|()| files::remove_tree(&gone)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_from_when_there_was_one_network_load() {
+        let id = "a".repeat(64);
+        let old = serde_json::json!({
+            "id": id, "cgroup": "rcnt/a",
+            "network": {
+                "table": "rcnt", "host_interface": "veth1", "address4": "10.90.0.2",
+                "address6": null, "published": [], "owner": id,
+            },
+            "claims": { "owner": id, "files": ["networks/bridge/ip/10.90.0.2"] },
+        });
+        let journal: Journal = serde_json::from_value(old).unwrap();
+        assert_eq!((journal.networks.len(), journal.claims.len()), (1, 1));
+        let none = serde_json::json!({ "id": id, "cgroup": "c", "network": null, "claims": null });
+        let journal: Journal = serde_json::from_value(none).unwrap();
+        assert_eq!((journal.networks, journal.claims), (Vec::new(), Vec::new()));
     }
 }

@@ -1,6 +1,7 @@
 //! A container's place on the network: which network, which addresses and
 //! ports, in which namespace. Joins netstack's parts; decides nothing of theirs.
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use rcnt_base::files::{self, Durability};
@@ -8,28 +9,53 @@ use rcnt_base::ids::ContainerId;
 use rcnt_base::trace::Step;
 use rcnt_netstack::apply;
 use rcnt_netstack::claims::{self, ClaimRequest, Claims};
+use rcnt_netstack::members::{self, Member};
 use rcnt_netstack::network::{BridgeConfig, BridgeNetwork, default_network_here};
 use rcnt_netstack::plan::{BridgePlan, EndpointPlan, Mac, NetworkPlan, table_name};
 use rcnt_netstack::ports;
+use serde::Deserialize;
 
 use crate::Engine;
-use crate::container::{Container, Endpoint, Status};
+use crate::container::{Container, Endpoint, Status, one_or_many};
 use crate::error::{EngineError, Result};
+use crate::paths::Paths;
 use crate::request::NetworkMode;
 
 /// Where a container is on the network.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// On a bridge: the links, addresses and ports.
-    pub plan: Option<NetworkPlan>,
+    /// On bridges: the links, addresses and ports, in the order of its interfaces.
+    pub plans: Vec<NetworkPlan>,
     /// The same, as `inspect` tells it.
-    pub endpoint: Option<Endpoint>,
+    pub endpoints: Vec<Endpoint>,
     /// What is held for it; given back on drop unless kept.
-    pub claims: Option<Claims>,
+    pub claims: Vec<Claims>,
     /// Another's network namespace.
     pub join: Option<OwnedFd>,
     /// The container whose namespace that is.
     pub joined: Option<ContainerId>,
+}
+
+impl Place {
+    /// Whether it has an IPv6 address.
+    pub(crate) fn has_ipv6(&self) -> bool {
+        self.endpoints.iter().any(|e| e.address6.is_some())
+    }
+
+    /// All its addresses, by interface, IPv4 first.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let both = |e: &Endpoint| {
+            [Some(IpAddr::V4(e.address4.0)), e.address6.map(|(address, _)| address.into())]
+        };
+        self.endpoints.iter().flat_map(both).flatten()
+    }
+
+    /// The host, as its default routes reach it.
+    pub(crate) fn gateways(&self) -> Vec<IpAddr> {
+        let v4 = self.plans.iter().find_map(|p| p.endpoint.gateway4).map(IpAddr::V4);
+        let v6 = self.plans.iter().find_map(|p| p.endpoint.gateway6).map(IpAddr::V6);
+        v4.into_iter().chain(v6).collect()
+    }
 }
 
 /// Decides the place of a container that is to be started, and claims what it needs.
@@ -37,7 +63,13 @@ pub(crate) struct Place {
 /// # Errors
 /// No such network, a taken port or address, a container to join that does not run.
 pub(crate) fn place(engine: &Engine, container: &Container) -> Result<Place> {
-    let nowhere = Place { plan: None, endpoint: None, claims: None, join: None, joined: None };
+    let nowhere = Place {
+        plans: Vec::new(),
+        endpoints: Vec::new(),
+        claims: Vec::new(),
+        join: None,
+        joined: None,
+    };
     match &container.record.request.network {
         NetworkMode::None | NetworkMode::Host => Ok(nowhere),
         NetworkMode::Bridge(_) => on_bridge(engine, container),
@@ -83,26 +115,79 @@ fn on_bridge(engine: &Engine, container: &Container) -> Result<Place> {
         ports: &specs,
     };
     let claims = take(engine, &claim)?;
-    let plan = plan(engine, container, &network, &claims)?;
-    let EndpointPlan { host_interface, mac, address4, gateway4, address6, gateway6, .. } =
+    // A name never used before: the pair of the last run may not be gone yet.
+    let endpoint_id = ContainerId::random().map_err(EngineError::state("cannot name a veth"))?;
+    let plan = plan(engine, container, &network, &claims, &endpoint_id)?;
+    let EndpointPlan { host_interface, interface, mac, address4, address6, .. } =
         plan.endpoint.clone();
     let endpoint = Endpoint {
-        network: network.name.to_string(),
+        network: network.name,
         network_id: network.id,
+        endpoint_id: endpoint_id.to_string(),
+        interface,
         host_interface,
         mac,
         address4,
-        gateway4,
+        gateway4: Some(network.gateway4),
         address6,
-        gateway6,
+        gateway6: network.gateway6,
     };
     Ok(Place {
-        plan: Some(plan),
-        endpoint: Some(endpoint),
-        claims: Some(claims),
+        plans: vec![plan],
+        endpoints: vec![endpoint],
+        claims: vec![claims],
         join: None,
         joined: None,
     })
+}
+
+/// The plans of a running container, in the order of its interfaces.
+#[derive(Deserialize)]
+struct Plans(#[serde(deserialize_with = "one_or_many")] Vec<NetworkPlan>);
+
+/// Saves what a container's networks shall be.
+///
+/// # Errors
+/// The disk is full.
+pub(crate) fn write_plans(paths: &Paths, id: &ContainerId, plans: &[NetworkPlan]) -> Result<()> {
+    files::write_json(&paths.network_plan(id), &plans, Durability::Volatile)
+        .map_err(EngineError::state("cannot write the network plan"))
+}
+
+/// What [`write_plans`] saved; nothing of a container without a bridge network.
+pub(crate) fn plans(paths: &Paths, id: &ContainerId) -> Vec<NetworkPlan> {
+    files::read_json::<Plans>(&paths.network_plan(id)).map(|plans| plans.0).unwrap_or_default()
+}
+
+/// Writes the container down as a member of each of its networks.
+///
+/// # Errors
+/// The disk is full.
+pub(crate) fn enlist(paths: &Paths, container: &Container, endpoints: &[Endpoint]) -> Result<()> {
+    for endpoint in endpoints {
+        let (member, aside) = (member(container, endpoint), paths.run(&container.id));
+        members::add(&paths.roots.exec, &endpoint.network, &member, &aside)
+            .map_err(EngineError::state("cannot write down who is on the network"))?;
+    }
+    Ok(())
+}
+
+/// The container, as others on the endpoint's network know it.
+fn member(container: &Container, endpoint: &Endpoint) -> Member {
+    let hostname = &container.record.config.hostname;
+    let own = Some(hostname.clone()).filter(|name| name != container.id.short());
+    Member {
+        id: container.id.clone(),
+        name: container.name.to_string(),
+        aliases: own.into_iter().collect(),
+        links: Vec::new(),
+        address4: Some(endpoint.address4.0),
+        address6: endpoint.address6.map(|(address, _)| address),
+        mac: endpoint.mac,
+        interface: endpoint.interface.clone(),
+        host_interface: endpoint.host_interface.clone(),
+        endpoint_id: endpoint.endpoint_id.clone(),
+    }
 }
 
 /// Claims; where the dead may be in the way, once more without them.
@@ -129,13 +214,12 @@ fn plan(
     container: &Container,
     network: &BridgeNetwork,
     claims: &Claims,
+    endpoint_id: &ContainerId,
 ) -> Result<NetworkPlan> {
     let lease = claims.lease.as_ref().ok_or_else(|| EngineError::Network {
         name: network.name.to_string(),
         source: "no address was leased".into(),
     })?;
-    // A name never used before: the pair of the last run may not be gone yet.
-    let random = ContainerId::random().map_err(EngineError::state("cannot name a veth"))?;
     let mac = container.record.request.mac_address.map_or_else(|| Mac::from_ipv4(lease.v4), Mac);
     let prefix4 = network.subnet4.prefix();
     let prefix6 = network.subnet6.map_or(64, |s| s.prefix());
@@ -150,11 +234,11 @@ fn plan(
             mtu: network.mtu,
         },
         endpoint: EndpointPlan {
-            host_interface: format!("veth{}", random.as_str().get(..11).unwrap_or_default()),
+            host_interface: format!("veth{}", endpoint_id.as_str().get(..11).unwrap_or_default()),
             interface: "eth0".to_owned(),
             mac,
             address4: (lease.v4, prefix4),
-            gateway4: network.gateway4,
+            gateway4: Some(network.gateway4),
             address6: lease.v6.map(|a| (a, prefix6)),
             gateway6: network.gateway6,
             mtu: network.mtu,

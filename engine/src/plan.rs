@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use rcnt_base::report::{ExitKind, StartError};
 use rcnt_netstack::apply;
-use rcnt_netstack::plan::NetworkPlan;
 use rcnt_runtime::capabilities::CapabilityRequest;
 use rcnt_runtime::plan::{
     Attributes, CapabilitySets, CgroupPlan, ContainerPlan, DeviceNode, HooksPlan, NamespaceKind,
@@ -263,17 +262,13 @@ pub(crate) fn rlimits(record: &Record) -> Vec<Rlimit> {
         .collect()
 }
 
-/// What init does in the container's network namespace, where the supervisor
-/// puts no interface into it: bring up loopback.
+/// What init does in the container's network namespace where it is `alone`, that is
+/// where the supervisor puts no interface into it: bring up loopback.
 ///
 /// # Errors
 /// The kernel's reason.
-pub fn inside(
-    network: Option<&NetworkPlan>,
-    plan: &ContainerPlan,
-) -> std::result::Result<(), StartError> {
-    let alone = network.is_none() && plan.namespaces.new.contains(&NamespaceKind::Network);
-    match alone {
+pub fn inside(alone: bool, plan: &ContainerPlan) -> std::result::Result<(), StartError> {
+    match alone && plan.namespaces.new.contains(&NamespaceKind::Network) {
         true => apply::configure_loopback()
             .map_err(|e| StartError::new("network", ExitKind::Runtime, &e)),
         false => Ok(()),

@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 use rcnt_base::files::{self, Lock};
 use rcnt_base::ids::ContainerId;
 use rcnt_base::report;
-use rcnt_netstack::plan::NetworkPlan;
 use rcnt_netstack::{apply, claims};
 
 use crate::container::{Container, Status};
 use crate::error::{EngineError, Result};
 use crate::journal::{self, Journal};
 use crate::paths::Paths;
-use crate::{records, removal};
+use crate::{network, records, removal};
 
 /// 128 + SIGKILL: what is left of such a container is killed.
 const KILLED: i32 = 137;
@@ -160,9 +159,10 @@ pub fn publish_again(paths: &Paths, except: &ContainerId) {
         if id == *except || !Lock::is_held(&paths.supervisor_lock(&id)) {
             continue;
         }
-        let Ok(plan) = files::read_json::<NetworkPlan>(&paths.network_plan(&id)) else { continue };
-        if let Err(error) = apply::publish(&plan) {
-            log::warn!("container {}: {}", id.short(), report::chain(&error));
+        for plan in network::plans(paths, &id) {
+            if let Err(error) = apply::publish(&plan) {
+                log::warn!("container {}: {}", id.short(), report::chain(&error));
+            }
         }
     }
 }

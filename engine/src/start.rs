@@ -6,12 +6,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use rcnt_base::files::{self, Durability, Lock};
+use rcnt_base::files::{self, Lock};
 use rcnt_base::ids::ContainerId;
 use rcnt_base::report::StartError;
 use rcnt_base::sys::child;
 use rcnt_base::sys::process::{self, Fork};
 use rcnt_base::trace::Step;
+use rcnt_netstack::claims::Claims;
 use rcnt_runtime::plan::ContainerPlan;
 use rcnt_runtime::spawn::WindowSize;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -200,17 +201,18 @@ fn prepare(engine: &Engine, container: Container, run: RunDir, mode: StartMode) 
         cgroup: cgroup.clone(),
     })?;
     keep_limit(&mut plan, &files_before);
-    let Place { plan: network, endpoint, claims, join, .. } = place;
+    let Place { plans: networks, endpoints, claims, join, joined: _ } = place;
     let journal = Journal {
         id: id.clone(),
         cgroup,
-        network: network.as_ref().map(|n| n.undo()),
-        claims: claims.as_ref().map(|c| c.undo().clone()),
+        networks: networks.iter().map(|n| n.undo()).collect(),
+        members: endpoints.iter().map(|e| e.network.clone()).collect(),
+        claims: claims.iter().map(|c| c.undo().clone()).collect(),
     };
     journal.save(paths)?;
-    if let Some(network) = &network {
-        files::write_json(&paths.network_plan(id), network, Durability::Volatile)
-            .map_err(EngineError::state("cannot write the network plan"))?;
+    if !networks.is_empty() {
+        network::write_plans(paths, id, &networks)?;
+        network::enlist(paths, &container, &endpoints)?;
     }
     let Some(lock) = run.keep() else {
         return Err(EngineError::SupervisorDied(container.name.to_string()));
@@ -218,9 +220,9 @@ fn prepare(engine: &Engine, container: Container, run: RunDir, mode: StartMode) 
     Ok(Launch {
         paths: paths.clone(),
         plan,
-        network,
-        endpoint,
-        reservations: claims.map(|c| c.keep()).unwrap_or_default(),
+        networks,
+        endpoints,
+        reservations: claims.into_iter().flat_map(Claims::keep).collect(),
         joined: join,
         journal,
         lock,

@@ -46,10 +46,10 @@ pub struct Launch {
     pub container: Container,
     /// How.
     pub plan: ContainerPlan,
-    /// Its place on a bridge network.
-    pub network: Option<NetworkPlan>,
+    /// Its places on bridge networks, in the order of its interfaces.
+    pub networks: Vec<NetworkPlan>,
     /// The same, as `inspect` tells it.
-    pub endpoint: Option<Endpoint>,
+    pub endpoints: Vec<Endpoint>,
     /// Bound sockets that reserve the published ports.
     pub reservations: Vec<OwnedFd>,
     /// Another container's network namespace, which the plan names by this descriptor.
@@ -109,7 +109,7 @@ pub fn supervise(launch: Launch, starting: Lock, client: UnixStream) -> i32 {
 /// Records that the container runs, and drops the plan.
 fn keep(launch: Launch, running: &Running) -> Ending {
     let Launch {
-        paths, container, plan: _, network, endpoint, reservations, journal, lock, ..
+        paths, container, plan: _, networks, endpoints, reservations, journal, lock, ..
     } = launch;
     let state = State {
         status: Status::Running,
@@ -120,8 +120,8 @@ fn keep(launch: Launch, running: &Running) -> Ending {
         oom_killed: false,
         started: Some(OffsetDateTime::now_utc()),
         finished: None,
-        endpoint,
-        ports: network.map(|n| n.published).unwrap_or_default(),
+        endpoints,
+        ports: networks.into_iter().flat_map(|n| n.published).collect(),
         ..container.state.clone()
     };
     if let Err(error) = records::save_state(&paths, &container.id, &state) {

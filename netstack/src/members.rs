@@ -5,8 +5,7 @@
 //! list that names the network; removed at detach and by repair. Read by whoever
 //! answers questions about a network: the resolver, `network inspect`, links.
 //! A file appears, changes and goes whole (rename, unlink), so a watcher
-//! (inotify on the directory) sees `MOVED_TO` and `DELETE` and nothing else; other
-//! names than `<id>.json` are files on their way.
+//! (inotify on the directory) sees `MOVED_TO` and `DELETE` and nothing else.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -80,16 +79,19 @@ fn file(exec_root: &Path, network: &Name, id: &ContainerId) -> PathBuf {
     directory(exec_root, network).join(format!("{id}.json"))
 }
 
-/// Writes a member down, in place of what was written of it before.
+/// Writes a member down, in place of what was written of it before. It is written
+/// into the directory `aside` first, of the same file system: one that goes with the
+/// container, so that a crash leaves nothing here.
 ///
 /// # Errors
 /// The disk is full.
-pub fn add(exec_root: &Path, network: &Name, member: &Member) -> io::Result<()> {
-    let path = file(exec_root, network, &member.id);
-    let write = || files::write_json(&path, member, Durability::Volatile);
-    match write() {
+pub fn add(exec_root: &Path, network: &Name, member: &Member, aside: &Path) -> io::Result<()> {
+    let (path, draft) = (file(exec_root, network, &member.id), aside.join("member.json"));
+    files::write_json(&draft, member, Durability::Volatile)?;
+    match std::fs::rename(&draft, &path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            files::create_dirs(&directory(exec_root, network)).and_then(|()| write())
+            files::create_dirs(&directory(exec_root, network))?;
+            std::fs::rename(&draft, &path)
         }
         done => done,
     }
@@ -161,11 +163,11 @@ mod tests {
         let (root, net) = (dir.path(), "front".parse::<Name>().unwrap());
         assert_eq!(list(root, &net).unwrap(), []);
         for digit in ["b", "a"] {
-            add(root, &net, &member(digit)).unwrap();
+            add(root, &net, &member(digit), root).unwrap();
         }
         assert_eq!(list(root, &net).unwrap(), [member("a"), member("b")]);
         let renamed = Member { name: "api".into(), ..member("a") };
-        add(root, &net, &renamed).unwrap();
+        add(root, &net, &renamed, root).unwrap();
         assert_eq!(get(root, &net, &renamed.id).unwrap(), Some(renamed.clone()));
         for _ in 0..2 {
             remove(root, &net, &renamed.id).unwrap();
@@ -178,7 +180,7 @@ mod tests {
     fn half_written_and_damaged_files_are_nobody() {
         let dir = tempfile::tempdir().unwrap();
         let (root, net) = (dir.path(), "front".parse::<Name>().unwrap());
-        add(root, &net, &member("a")).unwrap();
+        add(root, &net, &member("a"), root).unwrap();
         let members = directory(root, &net);
         let other = member("b").id;
         for name in [format!("{other}.json"), format!(".{other}.json.1.0.tmp"), "x.json".into()] {

@@ -82,7 +82,7 @@ impl From<Mac> for String {
     }
 }
 
-/// One container on one bridge network.
+/// One container on one bridge network; one on several has as many plans.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkPlan {
     /// The instance's nftables table, see [`table_name`].
@@ -123,17 +123,18 @@ pub struct BridgePlan {
 pub struct EndpointPlan {
     /// The host end, unique on the host, at most 15 bytes.
     pub host_interface: String,
-    /// The container end: `eth0`.
+    /// The container end: `eth0`, on further networks `eth1` and so on.
     pub interface: String,
     /// The container end's link-layer address.
     pub mac: Mac,
     /// Address and prefix length.
     pub address4: (Ipv4Addr, u8),
-    /// The default route's next hop.
-    pub gateway4: Ipv4Addr,
-    /// Address and prefix length; `None` switches IPv6 off inside (CVE-2024-32473).
+    /// The default route's next hop; `None`: another endpoint has the default route,
+    /// or nobody.
+    pub gateway4: Option<Ipv4Addr>,
+    /// Address and prefix length; `None` switches IPv6 off on it (CVE-2024-32473).
     pub address6: Option<(Ipv6Addr, u8)>,
-    /// The IPv6 default route's next hop.
+    /// The IPv6 default route's next hop; `None` as for IPv4.
     pub gateway6: Option<Ipv6Addr>,
     /// Bytes.
     pub mtu: u32,
@@ -228,7 +229,7 @@ mod tests {
                 interface: "eth0".into(),
                 mac: Mac::from_ipv4(ip),
                 address4: (ip, 16),
-                gateway4: ip,
+                gateway4: Some(ip),
                 address6: Some((ip6, 64)),
                 gateway6: None,
                 mtu: 1500,

@@ -78,8 +78,8 @@ fn start_command(
 ) -> Result<Running, StartError> {
     let request = &launch.container.record.request;
     let (io, ours) = streams(launch).map_err(|e| failed("supervisor", "cannot make pipes", e))?;
-    let network = launch.network.as_ref();
-    let mut configure = || inside(network, &launch.plan);
+    let alone = launch.networks.is_empty();
+    let mut configure = || inside(alone, &launch.plan);
     let mut init = {
         let _step = Step::new("clone");
         spawn::spawn(&launch.plan, io, &mut configure)
@@ -107,16 +107,22 @@ fn start_command(
     Ok(Running { init, streams, log, signals })
 }
 
-/// Connects the new network namespace to its bridge while init mounts.
+/// Connects the new network namespace to its bridges while init mounts.
 fn connect(launch: &Launch, init: &Init) -> Result<(), StartError> {
-    let Some(network) = &launch.network else { return Ok(()) };
+    if launch.networks.is_empty() {
+        return Ok(());
+    }
     let _step = Step::new("attach network");
     let netns =
         init.netns().map_err(|e| failed("network", "cannot open the network namespace", e))?;
     let sysctls = ProcSys::open().map_err(|e| failed("network", "cannot use /proc/sys", e))?;
-    let attached = apply::attach(network, netns.as_fd(), &sysctls)
-        .map_err(|e| StartError::new("network", ExitKind::Runtime, &e))?;
-    if attached.rules_were_lost {
+    let mut rules_were_lost = false;
+    for network in &launch.networks {
+        let attached = apply::attach(network, netns.as_fd(), &sysctls)
+            .map_err(|e| StartError::new("network", ExitKind::Runtime, &e))?;
+        rules_were_lost |= attached.rules_were_lost;
+    }
+    if rules_were_lost {
         crate::repair::publish_again(&launch.paths, &launch.container.id);
     }
     Ok(())

@@ -115,7 +115,9 @@ fn requests(endpoint: &EndpointPlan, link: u32) -> (Requests, Vec<u32>) {
             Route { destination, prefix: 0, gateway: Some(gateway), link: Some(link), table: 254 };
         expected.push(add_route(&mut requests, &route));
     };
-    default_route(Ipv4Addr::UNSPECIFIED.into(), endpoint.gateway4.into());
+    if let Some(gateway) = endpoint.gateway4 {
+        default_route(Ipv4Addr::UNSPECIFIED.into(), gateway.into());
+    }
     if let (Some(gateway), Some(_)) = (endpoint.gateway6, endpoint.address6) {
         default_route(Ipv6Addr::UNSPECIFIED.into(), gateway.into());
     }

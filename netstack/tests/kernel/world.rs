@@ -114,7 +114,7 @@ impl Net {
             interface: "eth0".into(),
             mac: Mac::from_ipv4(ip),
             address4: (ip, 24),
-            gateway4: bridge.address4.0,
+            gateway4: Some(bridge.address4.0),
             address6: self.ipv6.then(|| (self.address6(last.into()), 64)),
             gateway6: bridge.address6.map(|(address, _)| address),
             mtu: 1500,
