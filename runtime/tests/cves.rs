@@ -668,6 +668,36 @@ fn the_runtime_inside_is_hidden_from_the_container() {
     assert_eq!(ours, None);
 }
 
+/// CVE-2024-3154: an annotation makes systemd do what its author is not allowed to.
+#[test]
+fn an_annotation_tells_systemd_no_more_than_properties_of_the_unit() {
+    let Some(bundle) = Bundle::new("echo ran") else { return };
+    let annotate = |name: &str, value: &str| {
+        let key = format!("org.systemd.property.{name}");
+        bundle.configure(|config| config["annotations"] = json!({key.as_str(): value}));
+        key
+    };
+    for (name, value) in [
+        // A process of the host's, which would end with the container.
+        ("PIDs", "[uint32 1]"),
+        ("Slice", "'other.slice'"),
+        ("Description=x\nSlice", "'other.slice'"),
+        ("../Description", "'x'"),
+        ("Description", "'x', <'y'>"),
+        ("Description", "x'"),
+    ] {
+        let key = annotate(name, value);
+        let output = bundle.oci(&["--systemd-cgroup", "run", &bundle.id("cve")]);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{key}: {output:?}");
+        let field = format!("annotations[{key:?}]");
+        assert!(text(&output.stderr).contains(&field), "{key}: {output:?}");
+        assert_eq!(text(&bundle.oci(&["list", "--quiet"]).stdout), "");
+    }
+    // Without systemd it is an annotation like any other.
+    annotate("PIDs", "[uint32 1]");
+    assert_eq!(text(&Container::of(&bundle).run().stdout), "ran\n");
+}
+
 /// CVE-2020-15257: an abstract socket of the runtime's is in reach of all who share
 /// its network namespace.
 #[test]

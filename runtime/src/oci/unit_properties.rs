@@ -1,6 +1,10 @@
 //! `org.systemd.property.*` annotations: properties of the container's systemd
 //! unit, with values in GVariant's text format (GLib documentation, "GVariant
 //! Text Format"): `true`, `'text'`, `uint64 5`, `['a', 'b']`.
+//!
+//! Whoever lets strangers write annotations lets them tell systemd what to do
+//! (CVE-2024-3154): `features` says so (potentiallyUnsafeConfigAnnotations), and
+//! which processes the unit has and where it is nobody but us says.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +12,10 @@ use super::{OciError, refuse};
 use crate::plan::UnitValue;
 
 const PREFIX: &str = "org.systemd.property.";
+
+/// What the container and `linux.cgroupsPath` say already. Another one's process
+/// in the unit would be ended with the container.
+const OURS: [&str; 3] = ["PIDs", "PIDFDs", "Slice"];
 
 /// The properties asked for.
 pub(super) fn properties(
@@ -19,6 +27,9 @@ pub(super) fn properties(
         let path = format!("annotations[{key:?}]");
         if name.len() < 3 || !name.bytes().all(|b| b.is_ascii_alphabetic()) {
             return refuse(path, format!("{name:?} is no name of a unit's property"));
+        }
+        if OURS.contains(&name) {
+            return refuse(path, "it is not an annotation's to say: remove it".to_owned());
         }
         let Some(value) = parse(text) else {
             let problem = format!("{text:?} is no value like true, 5, uint64 5 or 'text'");
@@ -235,8 +246,16 @@ mod tests {
             let key = "config.json: annotations[\"org.systemd.property.Some\"]: ";
             assert!(text.starts_with(key), "{bad:?}: {text}");
         }
-        assert!(of("A b", "1").is_err());
-        assert!(of("Ab", "1").is_err());
+    }
+
+    #[test]
+    fn names_are_plain_words_and_none_that_is_ours() {
+        for bad in ["", "Ab", "A b", "A1b", "Exec-Start", "a.b.c", "../x", "Abc\n", "Äbc"] {
+            assert!(of(bad, "1").unwrap_err().contains("is no name"), "{bad:?}");
+        }
+        for ours in OURS {
+            assert!(of(ours, "[uint32 1]").unwrap_err().contains("not an annotation's"), "{ours}");
+        }
     }
 
     proptest! {
