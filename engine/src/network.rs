@@ -10,7 +10,7 @@ use rcnt_base::trace::Step;
 use rcnt_netstack::apply;
 use rcnt_netstack::claims::{self, ClaimRequest, Claims};
 use rcnt_netstack::members::{self, Member};
-use rcnt_netstack::network::{BridgeConfig, BridgeNetwork, default_network_here};
+use rcnt_netstack::network::{BridgeConfig, Network, default_network_here};
 use rcnt_netstack::plan::{BridgePlan, EndpointPlan, Mac, NetworkPlan, table_name};
 use rcnt_netstack::ports;
 use serde::Deserialize;
@@ -128,9 +128,9 @@ fn on_bridge(engine: &Engine, container: &Container) -> Result<Place> {
         host_interface,
         mac,
         address4,
-        gateway4: Some(network.gateway4),
+        gateway4: Some(plan.bridge.address4.0),
         address6,
-        gateway6: network.gateway6,
+        gateway6: plan.bridge.address6.map(|(gateway, _)| gateway),
     };
     Ok(Place {
         plans: vec![plan],
@@ -212,38 +212,32 @@ fn take(engine: &Engine, request: &ClaimRequest<'_>) -> Result<Claims> {
 fn plan(
     engine: &Engine,
     container: &Container,
-    network: &BridgeNetwork,
+    network: &Network,
     claims: &Claims,
     endpoint_id: &ContainerId,
 ) -> Result<NetworkPlan> {
-    let lease = claims.lease.as_ref().ok_or_else(|| EngineError::Network {
+    let unusable = |why: &str| EngineError::Network {
         name: network.name.to_string(),
-        source: "no address was leased".into(),
-    })?;
+        source: why.to_owned().into(),
+    };
+    let lease = claims.lease.as_ref().ok_or_else(|| unusable("no address was leased"))?;
+    let bridge = BridgePlan::of(network).ok_or_else(|| unusable("it is no bridge network"))?;
     let mac = container.record.request.mac_address.map_or_else(|| Mac::from_ipv4(lease.v4), Mac);
-    let prefix4 = network.subnet4.prefix();
-    let prefix6 = network.subnet6.map_or(64, |s| s.prefix());
+    let ((gateway4, prefix4), gateway6) = (bridge.address4, bridge.address6);
     Ok(NetworkPlan {
         table: table_name(&engine.paths.roots.instance()),
-        bridge: BridgePlan {
-            interface: network.interface.clone(),
-            alias: network.alias.clone(),
-            mac: Mac::from_ipv4(network.gateway4),
-            address4: (network.gateway4, prefix4),
-            address6: network.gateway6.map(|g| (g, prefix6)),
-            mtu: network.mtu,
-        },
         endpoint: EndpointPlan {
             host_interface: format!("veth{}", endpoint_id.as_str().get(..11).unwrap_or_default()),
             interface: "eth0".to_owned(),
             mac,
             address4: (lease.v4, prefix4),
-            gateway4: Some(network.gateway4),
-            address6: lease.v6.map(|a| (a, prefix6)),
-            gateway6: network.gateway6,
-            mtu: network.mtu,
+            gateway4: Some(gateway4),
+            address6: gateway6.and_then(|(_, prefix)| lease.v6.map(|address| (address, prefix))),
+            gateway6: gateway6.map(|(gateway, _)| gateway),
+            mtu: bridge.mtu,
             hairpin: true,
         },
+        bridge,
         published: claims.published.clone(),
         owner: container.id.clone(),
         owner_name: container.name.to_string(),
@@ -251,7 +245,7 @@ fn plan(
 }
 
 /// The network `bridge`: as stored, or decided now.
-fn default_network(engine: &Engine) -> Result<BridgeNetwork> {
+fn default_network(engine: &Engine) -> Result<Network> {
     let _step = Step::new("default network");
     let config = &engine.config;
     let wish = BridgeConfig {
@@ -263,15 +257,16 @@ fn default_network(engine: &Engine) -> Result<BridgeNetwork> {
         mtu: config.mtu,
         bind_address: config.ip,
         pools: config.default_address_pools.clone(),
+        ..BridgeConfig::default()
     };
     let decision = default_network_here(&engine.paths.roots, &wish)
         .map_err(|e| EngineError::Network { name: "bridge".into(), source: Box::new(e) })?;
     for warning in &decision.warnings {
         log::warn!("{warning}");
     }
-    if let Some(old) = &decision.replaces {
+    if let Some(old) = decision.replaces.as_ref().and_then(BridgePlan::of) {
         // Nobody is on it, or it would not have been replaced.
-        apply::purge(&table_name(&engine.paths.roots.instance()), &old.alias)
+        apply::remove_bridge(&table_name(&engine.paths.roots.instance()), &old)
             .map_err(|e| EngineError::Network { name: "bridge".into(), source: Box::new(e) })?;
     }
     Ok(decision.network)

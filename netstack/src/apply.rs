@@ -10,7 +10,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use crate::plan::{NetworkPlan, NetworkUndo};
+use crate::plan::{BridgePlan, NetworkPlan, NetworkUndo};
 use crate::sysctl::ProcSys;
 
 mod flows;
@@ -204,6 +204,22 @@ pub enum PurgeError {
         /// The kernel's reason.
         source: io::Error,
     },
+}
+
+/// Removes the bridge of a network that nobody is on, and what the table says of
+/// it. A bridge that is gone, or is not ours, is left alone.
+///
+/// # Errors
+/// The first thing that could not be removed.
+pub fn remove_bridge(table: &str, bridge: &BridgePlan) -> Result<(), PurgeError> {
+    let name = &bridge.interface;
+    let cannot = |source| PurgeError::Bridge { bridge: name.clone(), source };
+    let link = crate::network::find_link(name).map_err(cannot)?;
+    if link.is_some_and(|link| link.alias.as_deref() == Some(bridge.alias.as_str())) {
+        links::remove(name).map_err(cannot)?;
+    }
+    ruleset::forget_bridge(table, bridge)
+        .map_err(|source| PurgeError::Table { table: table.to_owned(), source })
 }
 
 /// Removes all of an instance from the host's network: every bridge with this

@@ -31,7 +31,7 @@ use rcnt_base::ids::{ContainerId, Name};
 use serde::{Deserialize, Serialize};
 
 use crate::ipam::LeaseError;
-use crate::network::BridgeNetwork;
+use crate::network::Network;
 use crate::ports::{PortSpec, Protocol, PublishedPort};
 
 pub use holder::Holder;
@@ -67,7 +67,7 @@ pub struct ClaimRequest<'a> {
     /// The container's name, for whoever meets the claim.
     pub owner_name: &'a str,
     /// The network to join.
-    pub network: &'a BridgeNetwork,
+    pub network: &'a Network,
     /// `--ip`; `None`: the next free address.
     pub address4: Option<Ipv4Addr>,
     /// Take an address too; `false` when ports are added to a container that has one.
@@ -133,6 +133,9 @@ pub enum ClaimError {
         /// The hard limit.
         limit: u64,
     },
+    /// A network without addresses of its own.
+    #[error("network {0} has no addresses to lease")]
+    NoAddresses(Name),
     /// No address.
     #[error(transparent)]
     Lease(#[from] LeaseError),

@@ -19,7 +19,7 @@ use rcnt_base::ids::Name;
 
 use crate::claims::ledger::Record;
 use crate::claims::{Holder, Lease};
-use crate::network::BridgeNetwork;
+use crate::network::Addresses;
 
 /// Why no address could be leased.
 #[derive(Debug, thiserror::Error)]
@@ -58,23 +58,23 @@ pub enum LeaseError {
     Files(Name, #[source] io::Error),
 }
 
-/// The address of `network`'s IPv6 block that goes with `v4`.
-pub fn address6(network: &BridgeNetwork, v4: Ipv4Addr) -> Option<Ipv6Addr> {
-    network.subnet6?.nth(u128::from(network.subnet4.host_part(v4)))
+/// The IPv6 address that goes with `v4`.
+pub fn address6(addresses: &Addresses, v4: Ipv4Addr) -> Option<Ipv6Addr> {
+    addresses.subnet6?.nth(u128::from(addresses.subnet4.host_part(v4)))
 }
 
 /// Why `address` is never leased; `None` when it may be.
-fn reserved(network: &BridgeNetwork, address: Ipv4Addr) -> Option<&'static str> {
-    let subnet = network.subnet4;
+fn reserved(addresses: &Addresses, address: Ipv4Addr) -> Option<&'static str> {
+    let subnet = addresses.subnet4;
     // RFC 3021: a /31 has neither network nor broadcast address.
     let ends = subnet.prefix() < 31;
-    if address == network.gateway4 {
+    if address == addresses.gateway4 {
         Some("the gateway")
     } else if ends && address == subnet.network() {
         Some("the network address")
     } else if ends && address == subnet.last() {
         Some("the broadcast address")
-    } else if network.reserved.contains(&address.into()) {
+    } else if addresses.reserved.contains(&address.into()) {
         Some("a reserved address")
     } else {
         None
@@ -83,10 +83,10 @@ fn reserved(network: &BridgeNetwork, address: Ipv4Addr) -> Option<&'static str> 
 
 /// Every address that may be leased, each once, starting after `last`.
 pub fn candidates(
-    network: &BridgeNetwork,
+    addresses: &Addresses,
     last: Option<Ipv4Addr>,
 ) -> impl Iterator<Item = Ipv4Addr> + '_ {
-    let range = network.range4.unwrap_or(network.subnet4);
+    let range = addresses.range4.unwrap_or(addresses.subnet4);
     let (first, end) = (u32::from(range.network()), u32::from(range.last()));
     let after = last
         .filter(|addr| range.contains(*addr))
@@ -96,7 +96,7 @@ pub fn candidates(
     (after..=end)
         .chain(first..after)
         .map(Ipv4Addr::from)
-        .filter(|addr| reserved(network, *addr).is_none())
+        .filter(|addr| reserved(addresses, *addr).is_none())
 }
 
 /// The files of one network's leases.
@@ -127,39 +127,39 @@ impl<'a> Leases<'a> {
     /// Leases `wanted`, or the next free address; the caller holds the claims lock.
     pub(crate) fn take(
         &self,
-        network: &BridgeNetwork,
+        addresses: &Addresses,
         wanted: Option<Ipv4Addr>,
         record: &Record,
     ) -> Result<Lease, LeaseError> {
-        let files = |e| LeaseError::Files(network.name.clone(), e);
+        let files = |e| LeaseError::Files(self.network.clone(), e);
         if let Some(address) = wanted {
-            return self.take_wanted(network, address, record);
+            return self.take_wanted(addresses, address, record);
         }
         let next = Next::open(&self.exec_root.join(self.dir())).map_err(files)?;
-        for v4 in candidates(network, next.last()) {
-            if let Some(lease) = self.try_pair(network, v4, record).map_err(files)? {
+        for v4 in candidates(addresses, next.last()) {
+            if let Some(lease) = self.try_pair(addresses, v4, record).map_err(files)? {
                 next.set(v4);
                 return Ok(lease);
             }
         }
-        Err(LeaseError::Exhausted(network.name.clone()))
+        Err(LeaseError::Exhausted(self.network.clone()))
     }
 
     fn take_wanted(
         &self,
-        network: &BridgeNetwork,
+        addresses: &Addresses,
         v4: Ipv4Addr,
         record: &Record,
     ) -> Result<Lease, LeaseError> {
         let address = IpAddr::V4(v4);
-        if !network.subnet4.contains(v4) {
-            return Err(LeaseError::Outside { address, network: network.name.clone() });
+        if !addresses.subnet4.contains(v4) {
+            return Err(LeaseError::Outside { address, network: self.network.clone() });
         }
-        if let Some(what) = reserved(network, v4) {
-            return Err(LeaseError::Reserved { address, what, network: network.name.clone() });
+        if let Some(what) = reserved(addresses, v4) {
+            return Err(LeaseError::Reserved { address, what, network: self.network.clone() });
         }
-        let files = |e| LeaseError::Files(network.name.clone(), e);
-        match self.try_pair(network, v4, record).map_err(files)? {
+        let files = |e| LeaseError::Files(self.network.clone(), e);
+        match self.try_pair(addresses, v4, record).map_err(files)? {
             Some(lease) => Ok(lease),
             None => Err(LeaseError::Taken { address, holder: Holder::of(&self.path(address)) }),
         }
@@ -168,12 +168,12 @@ impl<'a> Leases<'a> {
     /// Both addresses or neither; `None` when one of them is taken.
     fn try_pair(
         &self,
-        network: &BridgeNetwork,
+        addresses: &Addresses,
         v4: Ipv4Addr,
         record: &Record,
     ) -> io::Result<Option<Lease>> {
-        let v6 = address6(network, v4);
-        if v6.is_some_and(|v6| network.reserved.contains(&v6.into())) {
+        let v6 = address6(addresses, v4);
+        if v6.is_some_and(|v6| addresses.reserved.contains(&v6.into())) {
             return Ok(None);
         }
         let path4 = self.path(v4.into());
@@ -184,7 +184,7 @@ impl<'a> Leases<'a> {
         if !matches!(claimed, Ok(true)) {
             record.give_back(&path4)?;
         }
-        Ok(claimed?.then(|| Lease { network: network.name.clone(), v4, v6 }))
+        Ok(claimed?.then(|| Lease { network: self.network.clone(), v4, v6 }))
     }
 }
 
@@ -224,37 +224,31 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    fn network(
-        subnet: &str,
-        gateway: &str,
-        range: Option<&str>,
-        v6: Option<&str>,
-    ) -> BridgeNetwork {
+    fn network(subnet: &str, gateway: &str, range: Option<&str>, v6: Option<&str>) -> Addresses {
         serde_json::from_value(serde_json::json!({
-            "schema": 1, "name": "bridge", "id": "", "interface": "rcnt0", "alias": "",
             "subnet4": subnet, "gateway4": gateway, "range4": range, "subnet6": v6,
-            "gateway6": null, "reserved": [], "mtu": 1500, "bind_address": null,
         }))
         .unwrap()
     }
 
     struct Fixture {
         dir: tempfile::TempDir,
-        network: BridgeNetwork,
+        name: Name,
+        addresses: Addresses,
         record: Record,
     }
 
     impl Fixture {
-        fn new(network: BridgeNetwork) -> Self {
+        fn new(addresses: Addresses) -> Self {
             let dir = tempfile::tempdir().unwrap();
             let owner = format!("{:064x}", 7).parse().unwrap();
             let record = Record::write(dir.path(), &owner, "web").unwrap();
-            Self { dir, network, record }
+            Self { dir, name: "bridge".parse().unwrap(), addresses, record }
         }
 
         fn take(&self, wanted: Option<&str>) -> Result<Lease, LeaseError> {
-            let leases = Leases::new(self.dir.path(), &self.network.name);
-            leases.take(&self.network, wanted.map(|w| w.parse().unwrap()), &self.record)
+            let leases = Leases::new(self.dir.path(), &self.name);
+            leases.take(&self.addresses, wanted.map(|w| w.parse().unwrap()), &self.record)
         }
 
         fn next(&self) -> String {

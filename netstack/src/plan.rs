@@ -12,6 +12,7 @@ use std::str::FromStr;
 use rcnt_base::ids::ContainerId;
 use serde::{Deserialize, Serialize};
 
+use crate::network::Network;
 use crate::ports::PublishedPort;
 
 /// The nftables table (family inet) of the instance with this tag
@@ -116,6 +117,22 @@ pub struct BridgePlan {
     pub address6: Option<(Ipv6Addr, u8)>,
     /// Bytes.
     pub mtu: u32,
+}
+
+impl BridgePlan {
+    /// The bridge of a bridge network.
+    pub fn of(network: &Network) -> Option<Self> {
+        let (bridge, addresses) = (network.bridge()?, network.addresses.as_ref()?);
+        let prefix6 = addresses.subnet6.map_or(64, |subnet| subnet.prefix());
+        Some(Self {
+            interface: bridge.interface.clone(),
+            alias: bridge.alias.clone(),
+            mac: Mac::from_ipv4(addresses.gateway4),
+            address4: (addresses.gateway4, addresses.subnet4.prefix()),
+            address6: addresses.gateway6.map(|gateway| (gateway, prefix6)),
+            mtu: bridge.mtu,
+        })
+    }
 }
 
 /// The container's side: a veth pair whose one end sits in the bridge.

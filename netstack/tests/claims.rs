@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rcnt_base::ids::ContainerId;
 use rcnt_netstack::claims::{ClaimError, ClaimRequest, Claims, reap, release};
-use rcnt_netstack::network::BridgeNetwork;
+use rcnt_netstack::network::Network;
 use rcnt_netstack::ports::{PortSpec, Protocol};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
@@ -37,12 +37,16 @@ fn isolated(name: &str, test: impl FnOnce()) {
     print!("{}", text(&output.stdout));
 }
 
-fn network(subnet6: bool) -> BridgeNetwork {
+fn network(subnet6: bool) -> Network {
     serde_json::from_value(serde_json::json!({
-        "schema": 1, "name": "bridge", "id": "0".repeat(64), "interface": "rcnt0",
-        "alias": "rcnt:/x", "subnet4": "10.90.0.0/24", "gateway4": "10.90.0.1", "range4": null,
-        "subnet6": subnet6.then_some("fd00:1::/64"), "gateway6": subnet6.then_some("fd00:1::1"),
-        "reserved": [], "mtu": 1500, "bind_address": null,
+        "name": "bridge", "id": "0".repeat(64), "created": "2026-01-02T03:04:05Z",
+        "enable_ipv4": true, "enable_ipv6": subnet6,
+        "addresses": {
+            "subnet4": "10.90.0.0/24", "gateway4": "10.90.0.1",
+            "subnet6": subnet6.then_some("fd00:1::/64"),
+            "gateway6": subnet6.then_some("fd00:1::1"),
+        },
+        "kind": { "driver": "bridge", "interface": "rcnt0", "alias": "rcnt:/x", "mtu": 1500 },
     }))
     .unwrap()
 }
@@ -53,7 +57,7 @@ fn id(n: u32) -> ContainerId {
 
 struct Bench {
     dir: tempfile::TempDir,
-    network: BridgeNetwork,
+    network: Network,
 }
 
 impl Bench {
@@ -454,7 +458,7 @@ fn worker() {
     std::fs::create_dir_all(&arena).unwrap();
     // So small that addresses come back while others still hold theirs.
     let mut bench = network(true);
-    bench.subnet4 = "10.90.0.0/28".parse().unwrap();
+    bench.addresses.as_mut().unwrap().subnet4 = "10.90.0.0/28".parse().unwrap();
     let mut held: Vec<(Claims, IpAddr)> = Vec::new();
     for round in 0u64.. {
         let specs: Vec<PortSpec> = vec!["3000-3009:80".parse().unwrap(), "80".parse().unwrap()];

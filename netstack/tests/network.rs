@@ -4,11 +4,15 @@
 use std::process::Command;
 
 use rcnt_base::roots::Roots;
-use rcnt_netstack::network::{BridgeConfig, default_network_here, find_link};
+use rcnt_netstack::network::{BridgeConfig, Network, default_network_here, find_link};
 
 fn ip(arguments: &str) {
     let status = Command::new("ip").args(arguments.split(' ')).status().unwrap();
     assert!(status.success(), "ip {arguments}");
+}
+
+fn subnet(network: &Network) -> String {
+    network.addresses.as_ref().unwrap().subnet4.to_string()
 }
 
 #[test]
@@ -39,12 +43,15 @@ fn the_default_network_keeps_clear_of_the_host_and_is_found_again() {
     ip("route add default via 10.90.1.1 dev lan");
 
     let first = default_network_here(&roots(1), &config).unwrap();
-    assert_eq!(first.network.subnet4.to_string(), "10.90.16.0/21");
-    assert_eq!((first.network.interface.as_str(), first.warnings.len()), ("rcnt0", 0));
+    assert_eq!(subnet(&first.network), "10.90.16.0/21");
+    assert_eq!(
+        (first.network.bridge().unwrap().interface.as_str(), first.warnings.len()),
+        ("rcnt0", 0)
+    );
     assert_eq!(find_link("rcnt0").unwrap(), None);
 
     ip("link add rcnt0 type bridge");
-    let alias = first.network.alias.clone();
+    let alias = first.network.bridge().unwrap().alias.clone();
     let set = Command::new("ip").args(["link", "set", "rcnt0", "alias", &alias, "up"]).status();
     assert!(set.unwrap().success());
     ip("addr add 10.90.16.1/21 dev rcnt0");
@@ -53,12 +60,15 @@ fn the_default_network_keeps_clear_of_the_host_and_is_found_again() {
 
     let other = default_network_here(&roots(2), &config).unwrap().network;
     assert_eq!(
-        (other.interface.as_str(), other.subnet4.to_string().as_str()),
+        (other.bridge().unwrap().interface.as_str(), subnet(&other).as_str()),
         ("rcnt1", "10.90.24.0/21")
     );
     assert_eq!(default_network_here(&roots(2), &config).unwrap().network, other);
 
     let six = BridgeConfig { ipv6: true, ..config };
     let third = default_network_here(&roots(3), &six).unwrap().network;
-    assert!(third.subnet6.unwrap().to_string().starts_with("fd"), "{third:?}");
+    assert!(
+        third.addresses.as_ref().unwrap().subnet6.unwrap().to_string().starts_with("fd"),
+        "{third:?}"
+    );
 }

@@ -7,7 +7,7 @@ use std::io;
 use rustix::io::Errno;
 
 use super::AttachError;
-use crate::plan::{NetworkPlan, NetworkUndo};
+use crate::plan::{BridgePlan, NetworkPlan, NetworkUndo};
 use crate::rules::{self, Entry};
 use crate::socket::{Answers, Refusal, Socket, refusal, with_netfilter};
 use crate::wire::nft::{self, Batch, ChainFacts, Element};
@@ -208,6 +208,34 @@ fn withdraw_all(socket: &mut Socket, undo: &NetworkUndo, wanted: &[Entry]) -> io
         }
     }
     Err(io::Error::other("the table keeps changing under our hands"))
+}
+
+/// Removes what the table says of a bridge, in one transaction if all of it is
+/// there, else piece by piece: one absent element fails a transaction whole.
+pub(super) fn forget_bridge(table: &str, bridge: &BridgePlan) -> io::Result<()> {
+    let entries = rules::bridge_entries(bridge);
+    with_netfilter(|socket| {
+        if remove_elements(socket, table, &entries)? {
+            return Ok(());
+        }
+        for entry in entries.chunks(1) {
+            remove_elements(socket, table, entry)?;
+        }
+        Ok(())
+    })
+}
+
+/// Whether all of `entries` were there, and are gone now.
+fn remove_elements(socket: &mut Socket, table: &str, entries: &[Entry]) -> io::Result<bool> {
+    let mut batch = Batch::new(table);
+    for (set, element) in entries {
+        batch.delete_element(set, element);
+    }
+    match exchange(socket, &batch.finish())?.refused() {
+        None => Ok(true),
+        Some((_, ack)) if ack.errno == ENOENT => Ok(false),
+        Some((_, ack)) => Err(refusal(ack).into()),
+    }
 }
 
 /// Removes the table; one that is gone is fine.

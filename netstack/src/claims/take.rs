@@ -38,7 +38,9 @@ pub(super) fn take(request: &ClaimRequest<'_>) -> Result<Claims, ClaimError> {
     let record = Record::write(exec_root, owner, owner_name).map_err(files)?;
     if lease {
         let leases = Leases::new(exec_root, &network.name);
-        let lease = leases.take(network, address4, &record)?;
+        let addresses = network.addresses.as_ref();
+        let addresses = addresses.ok_or_else(|| ClaimError::NoAddresses(network.name.clone()))?;
+        let lease = leases.take(addresses, address4, &record)?;
         for address in [Some(IpAddr::V4(lease.v4)), lease.v6.map(IpAddr::V6)].into_iter().flatten()
         {
             claims.undo.files.push(leases.file(address));
@@ -90,8 +92,8 @@ struct Taker<'a> {
 impl Taker<'_> {
     fn publish(&mut self, spec: &PortSpec) -> Result<(), ClaimError> {
         let network = self.request.network;
-        let scope = spec.host_ip.or(network.bind_address).map_or(Scope::Any, Scope::One);
-        if matches!(scope, Scope::One(IpAddr::V6(_))) && network.subnet6.is_none() {
+        let scope = spec.host_ip.or(network.bind_address()).map_or(Scope::Any, Scope::One);
+        if matches!(scope, Scope::One(IpAddr::V6(_))) && !network.enable_ipv6 {
             return Err(ClaimError::NoIpv6 { spec: spec.clone(), network: network.name.clone() });
         }
         let containers = spec.container_ports.0..=spec.container_ports.1;
@@ -120,7 +122,7 @@ impl Taker<'_> {
     /// What can be reached: a port of both families needs an IPv6 container address for its
     /// second half.
     fn record_published(&mut self, protocol: Protocol, scope: Scope, host: u16, container: u16) {
-        let v6 = self.request.network.subnet6.is_some();
+        let v6 = self.request.network.enable_ipv6;
         for host_ip in scope.addresses().into_iter().filter(|ip| ip.is_ipv4() || v6) {
             let port =
                 PublishedPort { protocol, host_ip, host_port: host, container_port: container };

@@ -1,149 +1,254 @@
-//! From configuration and facts to a network. Pure.
+//! From configuration and facts to the default network. Pure.
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 
-use rcnt_base::ids::Name;
+use time::OffsetDateTime;
 
+use super::config::BridgeConfig;
 use super::stored::NetworkError;
-use super::{
-    AddressPool, BridgeConfig, BridgeNetwork, HostNetFacts, NetworkWarning, SUBNET_PREFIX, Used,
-};
+use super::subnets::{choose4, choose6, used};
+use super::types::{Addresses, Bridge, BridgePolicy, Ipam, IpamConfig, Kind, Network};
+use super::used::HostNetFacts;
 use crate::cidr::{IpNet, Ipv4Net, Ipv6Net};
-use crate::facts::{Address, Link, Route};
-
-const fn pool(a: u8, b: u8, c: u8, prefix: u8) -> AddressPool {
-    match Ipv4Net::new(Ipv4Addr::new(a, b, c, 0), prefix) {
-        Some(base) => AddressPool { base, size: SUBNET_PREFIX },
-        None => AddressPool { base: Ipv4Net::ANY, size: SUBNET_PREFIX },
-    }
-}
-
-/// Where subnets come from when `default-address-pools` does not say: one part of each private
-/// range (RFC 1918), because a VPN that takes one of them rarely takes all. They stay clear of what
-/// other tools hand out without looking: 10.88.0.0/16, 10.96.0.0/12 and 10.244.0.0/16 (podman,
-/// Kubernetes), 172.17.0.0/16 (docker), 192.168.0.0/17 (home routers, libvirt).
-pub const DEFAULT_POOLS: [AddressPool; 3] =
-    [pool(10, 90, 0, 15), pool(172, 28, 0, 14), pool(192, 168, 128, 17)];
-
-/// Shorter IPv4 routes say "everything", as the default route does: VPN clients split it in two
-/// (`0.0.0.0/1` and `128.0.0.0/1`). The largest private range is a /8.
-const SHORTEST_ROUTE: u8 = 8;
+use crate::facts::Link;
+use rcnt_base::ids::Name;
 
 /// Kernel's least for IPv4 (RFC 791) and IPv6 (RFC 8200), and its most for a bridge.
 const MTU: std::ops::RangeInclusive<u32> = 68..=65535;
 const MTU_IPV6: u32 = 1280;
 
-/// The default network for this configuration on this host. `alias` marks what is ours: neither it
-/// nor its addresses count as taken. `random` makes id and IPv6 prefix.
+/// What the default network is decided from.
+#[derive(Debug, Clone, Copy)]
+pub struct Given<'a> {
+    /// The network's name.
+    pub name: &'a Name,
+    /// What marks interfaces as this instance's: neither they nor their addresses count as taken.
+    pub alias: &'a str,
+    /// The configuration.
+    pub config: &'a BridgeConfig,
+    /// The host.
+    pub facts: &'a HostNetFacts,
+    /// The other networks of the instance.
+    pub others: &'a [Network],
+}
+
+/// The default network for this configuration on this host, created `now`. `random` makes id and
+/// IPv6 prefix.
 ///
 /// # Errors
 /// What in the configuration cannot be, or that nothing is free.
 pub fn decide(
-    name: &Name,
-    alias: &str,
-    config: &BridgeConfig,
-    facts: &HostNetFacts,
+    given: &Given<'_>,
+    now: OffsetDateTime,
     random: [u8; 37],
-) -> Result<BridgeNetwork, NetworkError> {
+) -> Result<Network, NetworkError> {
+    let Given { name, alias, config, facts, others: _ } = *given;
     let (id, prefix6) = random.split_at(32);
-    let interface = choose_interface(alias, config, facts, None)?;
-    let (subnet4, gateway4) = choose_subnet4(alias, config, facts)?;
+    let interface = given.choose_interface(None)?;
+    let (subnet4, gateway4) = given.choose_subnet4()?;
     if let Some(range) = config.fixed_cidr
         && !subnet4.covers(range)
     {
         return Err(NetworkError::FixedCidr { range: range.into(), subnet: subnet4.into() });
     }
-    let subnet6 = choose_subnet6(alias, config, facts, subnet4, prefix6)?;
+    let subnet6 = given.choose_subnet6(subnet4, prefix6)?;
     let host_part = u128::from(subnet4.host_part(gateway4));
-    Ok(BridgeNetwork {
-        schema: 1,
-        name: name.clone(),
-        id: id.iter().map(|b| format!("{b:02x}")).collect(),
-        interface,
-        alias: alias.to_owned(),
+    let addresses = Addresses {
         subnet4,
         gateway4,
         range4: config.fixed_cidr.map(Ipv4Net::truncated),
         subnet6,
         gateway6: subnet6.and_then(|net| net.nth(host_part)),
         reserved: BTreeSet::new(),
-        mtu: choose_mtu(config, facts, subnet6.is_some())?,
+    };
+    let mtu = choose_mtu(config.mtu, facts, subnet6.is_some())?;
+    let bridge = Bridge {
+        interface,
+        alias: alias.to_owned(),
+        mtu,
         bind_address: config.bind_address,
+        policy: policy(config, &addresses)?,
+    };
+    Ok(Network {
+        name: name.clone(),
+        id: hex(id),
+        created: now,
+        internal: false,
+        attachable: false,
+        enable_ipv4: true,
+        enable_ipv6: subnet6.is_some(),
+        labels: BTreeMap::new(),
+        options: default_options(&bridge),
+        ipam: ipam(&addresses),
+        addresses: Some(addresses),
+        kind: Kind::Bridge(bridge),
     })
 }
 
-fn is_ours(link: &Link, alias: &str) -> bool {
-    link.alias.as_deref() == Some(alias)
+/// Random bytes as an id.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// The name of the bridge: what the configuration says, or the first that is ours or free of the
-/// stored one, `rcnt0`, `rcnt1`…
-pub(super) fn choose_interface(
-    alias: &str,
-    config: &BridgeConfig,
-    facts: &HostNetFacts,
-    stored: Option<&str>,
-) -> Result<String, NetworkError> {
-    let link = |name: &str| facts.links.iter().find(|link| link.name == name);
-    if let Some(name) = &config.bridge {
-        check_interface_name(name)?;
-        return match link(name) {
-            Some(link) if link.kind.as_deref() != Some("bridge") => {
-                Err(NetworkError::NoBridge(name.clone()))
-            }
-            Some(Link { alias: Some(other), .. })
-                if other.starts_with("rcnt:") && other != alias =>
-            {
-                Err(NetworkError::OthersBridge { interface: name.clone(), alias: other.clone() })
-            }
-            _ => Ok(name.clone()),
-        };
+/// What `network inspect` shows of addresses that were decided without being typed.
+pub(super) fn ipam(addresses: &Addresses) -> Ipam {
+    let Addresses { subnet4, gateway4, range4, subnet6, gateway6, reserved: _ } = addresses;
+    let entry = |subnet, ip_range, gateway| IpamConfig {
+        subnet,
+        ip_range,
+        gateway,
+        aux_addresses: BTreeMap::new(),
+    };
+    let four = entry((*subnet4).into(), range4.map(IpNet::V4), Some((*gateway4).into()));
+    let six = subnet6.map(|subnet| entry(subnet.into(), None, gateway6.map(IpAddr::V6)));
+    Ipam { options: BTreeMap::new(), config: std::iter::once(four).chain(six).collect() }
+}
+
+/// The options that docker shows of its default bridge.
+pub(super) fn default_options(bridge: &Bridge) -> BTreeMap<String, String> {
+    let Bridge { interface, alias: _, mtu, bind_address, policy } = bridge;
+    let bind = bind_address.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    let pairs = [
+        ("com.docker.network.bridge.default_bridge", "true".to_owned()),
+        ("com.docker.network.bridge.enable_icc", policy.icc.to_string()),
+        ("com.docker.network.bridge.enable_ip_masquerade", policy.masquerade.to_string()),
+        ("com.docker.network.bridge.host_binding_ipv4", bind.to_string()),
+        ("com.docker.network.bridge.name", interface.clone()),
+        ("com.docker.network.driver.mtu", mtu.to_string()),
+    ];
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// What the configuration says of the default bridge's policy.
+fn policy(config: &BridgeConfig, addresses: &Addresses) -> Result<BridgePolicy, NetworkError> {
+    let foreign = |gateway: IpAddr| NetworkError::DefaultGateway { gateway };
+    let (four, six) = (config.default_gateway, config.default_gateway_v6);
+    if let Some(gateway) = four.filter(|g| !addresses.subnet4.contains(*g)) {
+        return Err(foreign(gateway.into()));
     }
-    stored
-        .map(ToOwned::to_owned)
-        .into_iter()
-        .chain((0..=u32::MAX).map(|n| format!("rcnt{n}")))
-        .find(|name| link(name).is_none_or(|link| is_ours(link, alias)))
-        .ok_or(NetworkError::NoInterface)
+    let inside6 = |g| addresses.subnet6.is_some_and(|subnet| subnet.contains(g));
+    if let Some(gateway) = six.filter(|g| !inside6(*g)) {
+        return Err(foreign(gateway.into()));
+    }
+    let default = BridgePolicy::default();
+    Ok(BridgePolicy {
+        icc: config.icc.unwrap_or(default.icc),
+        masquerade: config.masquerade.unwrap_or(default.masquerade),
+        direct_routing: config.direct_routing.unwrap_or(default.direct_routing),
+        default_gateway4: four,
+        default_gateway6: six,
+        foreign: config.bridge.is_some(),
+        ..default
+    })
+}
+
+impl Given<'_> {
+    /// Whether an interface is the network's own: it has our mark, and no other network has it.
+    fn is_ours(&self, link: &Link) -> bool {
+        let others = || self.others.iter().filter_map(Network::bridge);
+        link.alias.as_deref() == Some(self.alias)
+            && !others().any(|bridge| bridge.interface == link.name)
+    }
+
+    fn used(&self) -> Vec<super::used::Used> {
+        used(&|link| self.is_ours(link), self.others, self.facts)
+    }
+
+    /// The name of the bridge: what the configuration says, or the first that is ours or free of
+    /// the stored one, `rcnt0`, `rcnt1`…
+    pub(super) fn choose_interface(&self, stored: Option<&str>) -> Result<String, NetworkError> {
+        let Self { alias, config, facts, .. } = *self;
+        let link = |name: &str| facts.links.iter().find(|link| link.name == name);
+        if let Some(name) = &config.bridge {
+            check_interface_name(name)?;
+            return match link(name) {
+                Some(link) if link.kind.as_deref() != Some("bridge") => {
+                    Err(NetworkError::NoBridge(name.clone()))
+                }
+                Some(Link { alias: Some(other), .. })
+                    if other.starts_with("rcnt:") && other != alias =>
+                {
+                    Err(NetworkError::OthersBridge {
+                        interface: name.clone(),
+                        alias: other.clone(),
+                    })
+                }
+                _ => Ok(name.clone()),
+            };
+        }
+        let taken = |name: &String| {
+            let mut others = self.others.iter().filter_map(Network::bridge);
+            others.any(|bridge| bridge.interface == *name)
+        };
+        stored
+            .map(ToOwned::to_owned)
+            .into_iter()
+            .chain((0..=u32::MAX).map(|n| format!("rcnt{n}")))
+            .filter(|name| !taken(name))
+            .find(|name| link(name).is_none_or(|link| self.is_ours(link)))
+            .ok_or(NetworkError::NoInterface)
+    }
+
+    /// The bridge's subnet and its own address in it.
+    fn choose_subnet4(&self) -> Result<(Ipv4Net, Ipv4Addr), NetworkError> {
+        let Self { config, facts, .. } = *self;
+        let existing = config.bridge.as_ref().and_then(|name| address_of(name, facts));
+        if let Some(bip) = config.bip.or(existing) {
+            let usable = bip.prefix() <= 30 && ![bip.network(), bip.last()].contains(&bip.addr());
+            return if usable {
+                Ok((bip.truncated(), bip.addr()))
+            } else {
+                Err(NetworkError::Bip(bip))
+            };
+        }
+        let subnet = match config.fixed_cidr {
+            Some(range) if range.prefix() <= 30 => range.truncated(),
+            Some(range) => return Err(NetworkError::Bip(range)),
+            None => choose4(&config.pools, &self.used()).ok_or(NetworkError::NoSubnet)?,
+        };
+        let gateway = subnet.nth(1).ok_or(NetworkError::Bip(subnet))?;
+        Ok((subnet, gateway))
+    }
+
+    fn choose_subnet6(
+        &self,
+        subnet4: Ipv4Net,
+        random: &[u8],
+    ) -> Result<Option<Ipv6Net>, NetworkError> {
+        let Self { config, facts, .. } = *self;
+        if !config.ipv6 && config.fixed_cidr_v6.is_none() {
+            return Ok(None);
+        }
+        if !facts.ipv6 {
+            return Err(NetworkError::NoIpv6);
+        }
+        if let Some(subnet) = config.fixed_cidr_v6 {
+            if !is_usable6(subnet, subnet4) {
+                let bits = 128 - subnet4.host_bits();
+                return Err(NetworkError::Subnet6 { subnet, bits });
+            }
+            return Ok(Some(subnet.truncated()));
+        }
+        choose6(random, &self.used()).map(Some).ok_or(NetworkError::NoSubnet)
+    }
+}
+
+/// Whether containers can have addresses of this block. The host part of the IPv4 address must
+/// fit: IPv6 addresses are derived from it.
+pub(super) fn is_usable6(subnet: Ipv6Net, subnet4: Ipv4Net) -> bool {
+    let addr = subnet.addr();
+    let special = addr.is_multicast() || addr.is_unicast_link_local() || addr.is_loopback();
+    !special && subnet.host_bits() >= subnet4.host_bits()
 }
 
 /// What the kernel takes (`dev_valid_name`, net/core/dev.c).
-fn check_interface_name(name: &str) -> Result<(), NetworkError> {
+pub(super) fn check_interface_name(name: &str) -> Result<(), NetworkError> {
     let bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
     if name.is_empty() || name.len() > 15 || name == "." || name == ".." || name.contains(bad) {
         return Err(NetworkError::InterfaceName(name.to_owned()));
     }
     Ok(())
-}
-
-/// The bridge's subnet and its own address in it.
-fn choose_subnet4(
-    alias: &str,
-    config: &BridgeConfig,
-    facts: &HostNetFacts,
-) -> Result<(Ipv4Net, Ipv4Addr), NetworkError> {
-    let existing = config.bridge.as_ref().and_then(|name| address_of(name, facts));
-    if let Some(bip) = config.bip.or(existing) {
-        let usable = bip.prefix() <= 30 && ![bip.network(), bip.last()].contains(&bip.addr());
-        return if usable {
-            Ok((bip.truncated(), bip.addr()))
-        } else {
-            Err(NetworkError::Bip(bip))
-        };
-    }
-    let subnet = match config.fixed_cidr {
-        Some(range) if range.prefix() <= 30 => range.truncated(),
-        Some(range) => return Err(NetworkError::Bip(range)),
-        None => {
-            let pools: &[AddressPool] =
-                if config.pools.is_empty() { &DEFAULT_POOLS } else { &config.pools };
-            let used: Vec<Ipv4Net> = used(alias, facts).iter().filter_map(used4).collect();
-            pools.iter().find_map(|pool| first_free(*pool, &used)).ok_or(NetworkError::NoSubnet)?
-        }
-    };
-    let gateway = subnet.nth(1).ok_or(NetworkError::Bip(subnet))?;
-    Ok((subnet, gateway))
 }
 
 /// A bridge made by the administrator brings its address along, as with docker's `bridge` option.
@@ -155,60 +260,14 @@ fn address_of(interface: &str, facts: &HostNetFacts) -> Option<Ipv4Net> {
     })
 }
 
-/// The first block of `pool` that meets nothing used. What is in the way is jumped over whole.
-fn first_free(pool: AddressPool, used: &[Ipv4Net]) -> Option<Ipv4Net> {
-    let mut start = pool.base.network();
-    loop {
-        let block = Ipv4Net::new(start, pool.size)?.truncated();
-        if !pool.base.contains(start) {
-            return None;
-        }
-        let Some(hit) = used.iter().filter(|net| net.overlaps(block)).map(|net| net.last()).max()
-        else {
-            return Some(block);
-        };
-        let past = Ipv4Net::new(hit.max(block.last()), pool.size)?.last();
-        start = u32::from(past).checked_add(1)?.into();
-    }
-}
-
-fn choose_subnet6(
-    alias: &str,
-    config: &BridgeConfig,
+/// The MTU asked for, or the default route's.
+pub(super) fn choose_mtu(
+    wanted: Option<u32>,
     facts: &HostNetFacts,
-    subnet4: Ipv4Net,
-    random: &[u8],
-) -> Result<Option<Ipv6Net>, NetworkError> {
-    if !config.ipv6 && config.fixed_cidr_v6.is_none() {
-        return Ok(None);
-    }
-    if !facts.ipv6 {
-        return Err(NetworkError::NoIpv6);
-    }
-    if let Some(subnet) = config.fixed_cidr_v6 {
-        let addr = subnet.addr();
-        let unusable = addr.is_multicast() || addr.is_unicast_link_local() || addr.is_loopback();
-        // The host part of the IPv4 address must fit: IPv6 addresses are derived from it.
-        if unusable || subnet.host_bits() < subnet4.host_bits() {
-            return Err(NetworkError::Subnet6 { subnet, bits: 128 - subnet4.host_bits() });
-        }
-        return Ok(Some(subnet.truncated()));
-    }
-    // RFC 4193: fd, 40 random bits, subnet 0.
-    let mut octets = [0u8; 16];
-    octets[0] = 0xfd;
-    for (octet, random) in octets.iter_mut().skip(1).zip(random) {
-        *octet = *random;
-    }
-    let subnet = Ipv6Net::new(Ipv6Addr::from(octets), 64).ok_or(NetworkError::NoSubnet)?;
-    let used = used(alias, facts);
-    let free = !used.iter().any(|used| meets(IpNet::V6(subnet), used));
-    if free { Ok(Some(subnet)) } else { Err(NetworkError::NoSubnet) }
-}
-
-fn choose_mtu(config: &BridgeConfig, facts: &HostNetFacts, v6: bool) -> Result<u32, NetworkError> {
+    v6: bool,
+) -> Result<u32, NetworkError> {
     let least = if v6 { MTU_IPV6 } else { *MTU.start() };
-    match config.mtu {
+    match wanted {
         Some(mtu) if mtu < least || mtu > *MTU.end() => Err(NetworkError::Mtu { mtu, least }),
         Some(mtu) => Ok(mtu),
         None => Ok(default_route_mtu(facts).unwrap_or(1500).clamp(least, *MTU.end())),
@@ -223,72 +282,12 @@ fn default_route_mtu(facts: &HostNetFacts) -> Option<u32> {
     facts.links.iter().find(|l| l.index == link).map(|l| l.mtu)
 }
 
-/// Everything spoken for, but for what hangs on the bridge that is ours.
-fn used(alias: &str, facts: &HostNetFacts) -> Vec<Used> {
-    let own: BTreeSet<u32> =
-        facts.links.iter().filter(|link| is_ours(link, alias)).map(|link| link.index).collect();
-    let routes = facts.routes.iter().filter(|r| is_specific(r));
-    let routes = routes.filter(|r| r.link.is_none_or(|link| !own.contains(&link)));
-    let addresses = facts.addresses.iter().filter(|a| !own.contains(&a.link));
-    let route = |r: &Route| IpNet::new(r.destination, r.prefix).map(Used::Route);
-    let address = |a: &Address| IpNet::new(a.address, a.prefix).map(Used::Address);
-    routes
-        .filter_map(route)
-        .chain(addresses.filter_map(address))
-        .chain(facts.name_servers.iter().map(|ip| Used::NameServer(*ip)))
-        .collect()
-}
-
-fn is_specific(route: &Route) -> bool {
-    match route.destination {
-        IpAddr::V4(_) => route.prefix >= SHORTEST_ROUTE,
-        // fc00::/7 is all unique local addresses; 2000::/3 a default route in other words.
-        IpAddr::V6(_) => route.prefix > 7,
-    }
-}
-
-fn used4(used: &Used) -> Option<Ipv4Net> {
-    match used {
-        Used::Route(IpNet::V4(net)) | Used::Address(IpNet::V4(net)) => Some(*net),
-        Used::NameServer(IpAddr::V4(ip)) => Ipv4Net::new(*ip, 32),
-        _ => None,
-    }
-}
-
-fn meets(subnet: IpNet, used: &Used) -> bool {
-    let net = match used {
-        Used::Route(net) | Used::Address(net) => Some(*net),
-        Used::NameServer(ip) => IpNet::new(*ip, if ip.is_ipv4() { 32 } else { 128 }),
-    };
-    match (subnet, net) {
-        (IpNet::V4(a), Some(IpNet::V4(b))) => a.overlaps(b),
-        (IpNet::V6(a), Some(IpNet::V6(b))) => a.overlaps(b),
-        _ => false,
-    }
-}
-
-/// What now overlaps `network`: a VPN that came up later, another tool's bridge. One warning for
-/// each block, the first thing in its way.
-pub fn recheck(network: &BridgeNetwork, facts: &HostNetFacts) -> Vec<NetworkWarning> {
-    // A bridge of the administrator's has no alias of ours, but its addresses are the network's.
-    let mut facts = facts.clone();
-    for link in facts.links.iter_mut().filter(|link| link.name == network.interface) {
-        link.alias = Some(network.alias.clone());
-    }
-    let used = used(&network.alias, &facts);
-    [Some(IpNet::V4(network.subnet4)), network.subnet6.map(IpNet::V6)]
-        .into_iter()
-        .flatten()
-        .filter_map(|subnet| {
-            let with = used.iter().find(|used| meets(subnet, used))?.clone();
-            Some(NetworkWarning::Overlap { network: network.name.clone(), subnet, with })
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::config::AddressPool;
+    use super::super::subnets::{first_free, recheck};
     use super::*;
+    use crate::facts::{Address, Route};
     use proptest::prelude::*;
 
     const ALIAS: &str = "rcnt:/run/rcnt";
@@ -319,17 +318,41 @@ mod tests {
         Address { link, address: destination, prefix }
     }
 
-    fn decided(config: &BridgeConfig, facts: &HostNetFacts) -> Result<BridgeNetwork, String> {
-        decide(&"bridge".parse().unwrap(), ALIAS, config, facts, [7; 37]).map_err(|e| e.to_string())
+    /// The parts of a decided network that tests look at.
+    #[derive(Debug, Clone, PartialEq)]
+    struct Decided {
+        network: Network,
+        bridge: Bridge,
+        addresses: Addresses,
+    }
+
+    fn decided_beside(
+        others: &[Network],
+        config: &BridgeConfig,
+        facts: &HostNetFacts,
+    ) -> Result<Decided, String> {
+        let name = "bridge".parse().unwrap();
+        let given = Given { name: &name, alias: ALIAS, config, facts, others };
+        let network = decide(&given, OffsetDateTime::UNIX_EPOCH, [7; 37]);
+        let network = network.map_err(|e| e.to_string())?;
+        let bridge = network.bridge().unwrap().clone();
+        Ok(Decided { addresses: network.addresses.clone().unwrap(), bridge, network })
+    }
+
+    fn decided(config: &BridgeConfig, facts: &HostNetFacts) -> Result<Decided, String> {
+        decided_beside(&[], config, facts)
     }
 
     #[test]
     fn a_bare_host_gets_the_first_block() {
         let network = decided(&BridgeConfig::default(), &HostNetFacts::default()).unwrap();
-        assert_eq!(network.subnet4.to_string(), "10.90.0.0/21");
-        assert_eq!(network.gateway4.to_string(), "10.90.0.1");
-        assert_eq!((network.interface.as_str(), network.mtu), ("rcnt0", 1500));
-        assert_eq!((network.subnet6, network.gateway6, network.id.len()), (None, None, 64));
+        assert_eq!(network.addresses.subnet4.to_string(), "10.90.0.0/21");
+        assert_eq!(network.addresses.gateway4.to_string(), "10.90.0.1");
+        assert_eq!((network.bridge.interface.as_str(), network.bridge.mtu), ("rcnt0", 1500));
+        assert_eq!(
+            (network.addresses.subnet6, network.addresses.gateway6, network.network.id.len()),
+            (None, None, 64)
+        );
     }
 
     #[test]
@@ -339,7 +362,7 @@ mod tests {
             ..Default::default()
         };
         let subnet = |facts: &HostNetFacts| {
-            decided(&BridgeConfig::default(), facts).map(|n| n.subnet4.to_string())
+            decided(&BridgeConfig::default(), facts).map(|n| n.addresses.subnet4.to_string())
         };
         assert_eq!(subnet(&facts).unwrap(), "10.90.16.0/21");
         facts.addresses.push(address("10.90.17.1/24", 3));
@@ -361,8 +384,9 @@ mod tests {
             ],
             ..Default::default()
         };
-        let interface =
-            |facts: &HostNetFacts| decided(&BridgeConfig::default(), facts).unwrap().interface;
+        let interface = |facts: &HostNetFacts| {
+            decided(&BridgeConfig::default(), facts).unwrap().bridge.interface
+        };
         assert_eq!(interface(&facts), "rcnt2");
         facts.links.push(link(7, "rcnt2", Some(ALIAS), "bridge"));
         assert_eq!(interface(&facts), "rcnt2");
@@ -370,7 +394,20 @@ mod tests {
         facts.addresses.push(address("10.90.0.1/21", 7));
         facts.routes.push(route("10.90.0.0/21", 7));
         let network = decided(&BridgeConfig::default(), &facts).unwrap();
-        assert_eq!(network.subnet4.to_string(), "10.90.0.0/21");
+        assert_eq!(network.addresses.subnet4.to_string(), "10.90.0.0/21");
+    }
+
+    #[test]
+    fn the_instances_other_networks_keep_their_blocks_and_bridges() {
+        let facts = HostNetFacts {
+            links: vec![link(7, "rcnt0", Some(ALIAS), "bridge")],
+            addresses: vec![address("10.90.0.1/21", 7)],
+            ..Default::default()
+        };
+        let other = decided(&BridgeConfig::default(), &facts).unwrap().network;
+        let second = decided_beside(&[other], &BridgeConfig::default(), &facts).unwrap();
+        assert_eq!(second.bridge.interface, "rcnt1");
+        assert_eq!(second.addresses.subnet4.to_string(), "10.90.8.0/21");
     }
 
     #[test]
@@ -385,14 +422,17 @@ mod tests {
         };
         let facts = HostNetFacts { ipv6: true, ..Default::default() };
         let network = decided(&config, &facts).unwrap();
-        assert_eq!(network.interface, "br-lab");
-        assert_eq!((network.subnet4.to_string(), network.mtu), ("10.1.0.0/24".into(), 9000));
-        assert_eq!(network.gateway4.to_string(), "10.1.0.254");
-        assert_eq!(network.gateway6.unwrap().to_string(), "fd00:5::fe");
-        assert_eq!(network.range4.unwrap().to_string(), "10.1.0.128/26");
+        assert_eq!(network.bridge.interface, "br-lab");
+        assert_eq!(
+            (network.addresses.subnet4.to_string(), network.bridge.mtu),
+            ("10.1.0.0/24".into(), 9000)
+        );
+        assert_eq!(network.addresses.gateway4.to_string(), "10.1.0.254");
+        assert_eq!(network.addresses.gateway6.unwrap().to_string(), "fd00:5::fe");
+        assert_eq!(network.addresses.range4.unwrap().to_string(), "10.1.0.128/26");
         let ula = decided(&BridgeConfig { ipv6: true, ..Default::default() }, &facts).unwrap();
-        assert_eq!(ula.subnet6.unwrap().to_string(), "fd07:707:707::/64");
-        assert_eq!(ula.gateway6.unwrap().to_string(), "fd07:707:707::1");
+        assert_eq!(ula.addresses.subnet6.unwrap().to_string(), "fd07:707:707::/64");
+        assert_eq!(ula.addresses.gateway6.unwrap().to_string(), "fd07:707:707::1");
     }
 
     #[test]
@@ -405,9 +445,9 @@ mod tests {
             ..Default::default()
         };
         let network = decided(&config, &facts).unwrap();
-        assert_eq!(network.subnet4.to_string(), "192.168.7.0/24");
-        assert_eq!(network.gateway4.to_string(), "192.168.7.9");
-        assert_eq!(recheck(&network, &facts), []);
+        assert_eq!(network.addresses.subnet4.to_string(), "192.168.7.0/24");
+        assert_eq!(network.addresses.gateway4.to_string(), "192.168.7.9");
+        assert_eq!(recheck(&network.network, &facts), []);
     }
 
     #[test]
@@ -466,7 +506,7 @@ mod tests {
             routes: vec![route("0.0.0.0/0", 2)],
             ..Default::default()
         };
-        assert_eq!(decided(&BridgeConfig::default(), &facts).unwrap().mtu, 1420);
+        assert_eq!(decided(&BridgeConfig::default(), &facts).unwrap().bridge.mtu, 1420);
     }
 
     #[test]
@@ -474,7 +514,7 @@ mod tests {
         let network = decided(&BridgeConfig::default(), &HostNetFacts::default()).unwrap();
         let facts = HostNetFacts { routes: vec![route("10.90.0.0/16", 9)], ..Default::default() };
         let warnings: Vec<String> =
-            recheck(&network, &facts).iter().map(ToString::to_string).collect();
+            recheck(&network.network, &facts).iter().map(ToString::to_string).collect();
         assert_eq!(
             warnings,
             ["network bridge (10.90.0.0/21) overlaps the host's route to 10.90.0.0/16"]
@@ -510,8 +550,8 @@ mod tests {
             };
             let config = BridgeConfig::default();
             if let Ok(network) = decided(&config, &facts) {
-                prop_assert!(nets.iter().all(|n| !n.overlaps(network.subnet4)));
-                prop_assert!(recheck(&network, &facts).is_empty());
+                prop_assert!(nets.iter().all(|n| !n.overlaps(network.addresses.subnet4)));
+                prop_assert!(recheck(&network.network, &facts).is_empty());
                 prop_assert_eq!(decided(&config, &facts).unwrap(), network);
             }
         }

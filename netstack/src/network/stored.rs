@@ -1,20 +1,22 @@
-//! The network `bridge` on disk: read without a lock, decided and written
-//! under one, so that of two first commands one decides and the other reads.
+//! The network `bridge`: read without a lock, decided and written under one,
+//! so that of two first commands one decides and the other reads.
 
 use std::io;
-use std::path::{Path, PathBuf};
 
-use rcnt_base::files::{Durability, Lock, create_dirs, read_json, write_json};
 use rcnt_base::ids::Name;
 use rcnt_base::roots::Roots;
-use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
-use super::choose::{choose_interface, decide, recheck};
-use super::{BridgeConfig, BridgeNetwork, HostNetFacts, NetworkWarning};
+use super::choose::{Given, decide};
+use super::config::BridgeConfig;
+use super::files::{self, Stored, is_in_use, random};
+use super::subnets::recheck;
+use super::types::{Kind, Network};
+use super::used::{HostNetFacts, NetworkWarning};
 use crate::cidr::{IpNet, Ipv4Net, Ipv6Net};
 use crate::facts::Link;
 
-/// Why there is no default network.
+/// Why there is no network.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
     /// `bip`, `fixed-cidr` or the bridge's address leaves no room for gateway and containers.
@@ -70,12 +72,21 @@ pub enum NetworkError {
          name servers; set bip or default-address-pools in the configuration"
     )]
     NoSubnet,
+    /// `default-gateway` outside the subnet.
+    #[error("default gateway {gateway} is not within the bridge's subnet")]
+    DefaultGateway {
+        /// As configured.
+        gateway: std::net::IpAddr,
+    },
     /// A name that cannot be a network's.
     #[error(transparent)]
     Name(#[from] rcnt_base::ids::IdError),
     /// The host's network cannot be read.
     #[error("cannot read the host's network")]
     Facts(#[source] io::Error),
+    /// The directory of networks.
+    #[error("cannot list the networks")]
+    List(#[source] io::Error),
     /// The network's file cannot be read or written.
     #[error("cannot keep network {0}")]
     Files(Name, #[source] io::Error),
@@ -99,23 +110,15 @@ impl std::fmt::Debug for Host<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The network as stored.
-    pub network: BridgeNetwork,
+    pub network: Network,
     /// To be shown to the user.
     pub warnings: Vec<NetworkWarning>,
     /// The network it takes the place of; its bridge, if it is there, is to be removed.
-    pub replaces: Option<BridgeNetwork>,
+    pub replaces: Option<Network>,
 }
 
-/// The file: the network, and what it was decided from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Stored {
-    #[serde(flatten)]
-    network: BridgeNetwork,
-    config: BridgeConfig,
-}
-
-/// The alias that marks the bridges of the instance with this exec root.
-fn alias(roots: &Roots) -> String {
+/// The alias that marks the interfaces of the instance with this exec root.
+pub(super) fn alias(roots: &Roots) -> String {
     // IFALIASZ, linux/if.h: 255 bytes and a zero.
     let alias = format!("rcnt:{}", roots.exec.display());
     if alias.len() <= 255 { alias } else { format!("rcnt:{}", roots.instance()) }
@@ -130,9 +133,8 @@ pub fn default_network(
     config: &BridgeConfig,
     host: &Host<'_>,
 ) -> Result<Decision, NetworkError> {
-    let store = Store::new(roots, config, host)?;
-    let stored = store.read()?;
-    if let Some(stored) = stored
+    let store = Store { name: "bridge".parse()?, alias: alias(roots), roots, config, host };
+    if let Some(stored) = files::read(roots, &store.name)?
         && let Some(decision) = store.still_good(&stored)?
     {
         return Ok(decision);
@@ -142,45 +144,23 @@ pub fn default_network(
 
 struct Store<'a> {
     name: Name,
-    path: PathBuf,
     alias: String,
     roots: &'a Roots,
     config: &'a BridgeConfig,
     host: &'a Host<'a>,
 }
 
-impl<'a> Store<'a> {
-    fn new(
-        roots: &'a Roots,
-        config: &'a BridgeConfig,
-        host: &'a Host<'a>,
-    ) -> Result<Self, NetworkError> {
-        let name: Name = "bridge".parse()?;
-        let path = roots.data.join("networks").join("bridge.json");
-        Ok(Self { name, path, alias: alias(roots), roots, config, host })
-    }
-
-    fn files(&self, error: io::Error) -> NetworkError {
-        NetworkError::Files(self.name.clone(), error)
-    }
-
-    fn read(&self) -> Result<Option<Stored>, NetworkError> {
-        match read_json(&self.path) {
-            Ok(stored) => Ok(Some(stored)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(self.files(e)),
-        }
-    }
-
+impl Store<'_> {
     /// The stored network, when nothing asks for another; the usual case, and the fast one.
     fn still_good(&self, stored: &Stored) -> Result<Option<Decision>, NetworkError> {
-        let Stored { network, config } = stored;
-        if config != self.config || network.alias != self.alias {
+        let Stored { network, config, .. } = stored;
+        let Some(bridge) = network.bridge() else { return Ok(None) };
+        if config.as_ref() != Some(self.config) || bridge.alias != self.alias {
             return Ok(None);
         }
-        let link = (self.host.link)(&network.interface).map_err(NetworkError::Facts)?;
+        let link = (self.host.link)(&bridge.interface).map_err(NetworkError::Facts)?;
         let ours = link.is_some_and(|link| {
-            config.bridge.is_some() || link.alias.as_deref() == Some(self.alias.as_str())
+            self.config.bridge.is_some() || link.alias.as_deref() == Some(self.alias.as_str())
         });
         let decision = Decision { network: network.clone(), warnings: Vec::new(), replaces: None };
         Ok(ours.then_some(decision))
@@ -188,83 +168,79 @@ impl<'a> Store<'a> {
 
     /// First use, first use since boot, or a changed configuration.
     fn decide_locked(&self) -> Result<Decision, NetworkError> {
-        let dir = self.path.parent().unwrap_or(Path::new("/"));
-        create_dirs(dir).map_err(|e| self.files(e))?;
-        let _lock = Lock::wait(&dir.join(".lock")).map_err(|e| self.files(e))?;
+        let _lock = files::lock(self.roots, &self.name)?;
         // Another command may have decided while this one waited.
-        let stored = self.read()?;
+        let stored = files::read(self.roots, &self.name)?;
         if let Some(stored) = &stored
             && let Some(decision) = self.still_good(stored)?
         {
             return Ok(decision);
         }
         let facts = (self.host.facts)().map_err(NetworkError::Facts)?;
-        let (decision, changed) = match stored {
-            None => (self.fresh(&facts)?, true),
-            Some(stored) => self.revise(stored, &facts)?,
+        let mut others = files::stored(self.roots)?;
+        others.retain(|network| network.name != self.name);
+        let given = Given {
+            name: &self.name,
+            alias: &self.alias,
+            config: self.config,
+            facts: &facts,
+            others: &others,
         };
-        if changed {
-            let config =
-                if decision.warnings.iter().any(|w| matches!(w, NetworkWarning::Pending { .. })) {
-                    return Ok(decision);
-                } else {
-                    self.config.clone()
-                };
-            let stored = Stored { network: decision.network.clone(), config };
-            write_json(&self.path, &stored, Durability::Durable).map_err(|e| self.files(e))?;
+        let (decision, changed) = match stored {
+            None => (fresh(&given)?, true),
+            Some(stored) => self.revise(stored, &given)?,
+        };
+        let pending = decision.warnings.iter().any(|w| matches!(w, NetworkWarning::Pending { .. }));
+        if changed && !pending {
+            let stored = Stored::new(decision.network.clone(), Some(self.config.clone()));
+            files::write(self.roots, &stored)?;
         }
         Ok(decision)
     }
 
-    fn fresh(&self, facts: &HostNetFacts) -> Result<Decision, NetworkError> {
-        let mut random = [0; 37];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-            .map_err(|e| NetworkError::Facts(e.into()))?;
-        let network = decide(&self.name, &self.alias, self.config, facts, random)?;
-        // bip or fixed-cidr may lie on top of something: the user's word goes, but with a warning.
-        let warnings = recheck(&network, facts);
-        Ok(Decision { network, warnings, replaces: None })
-    }
-
     /// The stored network, changed as little as facts and configuration allow.
-    fn revise(
-        &self,
-        stored: Stored,
-        facts: &HostNetFacts,
-    ) -> Result<(Decision, bool), NetworkError> {
-        let Stored { mut network, config } = stored;
-        let in_use = self.in_use();
-        let moved = config != *self.config || network.alias != self.alias;
-        let warnings = recheck(&network, facts);
+    fn revise(&self, stored: Stored, given: &Given<'_>) -> Result<(Decision, bool), NetworkError> {
+        let Stored { mut network, config, .. } = stored;
+        let in_use = is_in_use(self.roots, &self.name);
+        let alias_changed = network.bridge().is_none_or(|bridge| bridge.alias != self.alias);
+        let moved = config.as_ref() != Some(self.config) || alias_changed;
+        let warnings = recheck(&network, given.facts);
         if moved && in_use {
             let pending = NetworkWarning::Pending { network: self.name.clone() };
             return Ok((Decision { network, warnings: vec![pending], replaces: None }, false));
         }
         // A range of our own choice that something else took while our bridge was away.
-        let chosen = config.bip.is_none() && config.fixed_cidr.is_none() && config.bridge.is_none();
+        let chosen =
+            config.is_some_and(|c| c.bip.is_none() && c.fixed_cidr.is_none() && c.bridge.is_none());
         if moved || (!warnings.is_empty() && chosen && !in_use) {
-            let mut decision = self.fresh(facts)?;
+            let mut decision = fresh(given)?;
             decision.network.id.clone_from(&network.id);
+            decision.network.created = network.created;
             decision.replaces = Some(network);
             return Ok((decision, true));
         }
-        let interface =
-            choose_interface(&self.alias, self.config, facts, Some(&network.interface))?;
-        let renamed = interface != network.interface;
-        network.interface = interface;
+        let mut renamed = false;
+        if let Kind::Bridge(bridge) = &mut network.kind {
+            let interface = given.choose_interface(Some(&bridge.interface))?;
+            renamed = interface != bridge.interface;
+            bridge.interface = interface;
+            network.options = super::choose::default_options(bridge);
+        }
         Ok((Decision { network, warnings, replaces: None }, renamed))
     }
+}
 
-    /// Whether a container holds an address of it.
-    fn in_use(&self) -> bool {
-        let leases = self.roots.exec.join("networks").join(&self.name).join("ip");
-        std::fs::read_dir(leases).is_ok_and(|mut entries| entries.next().is_some())
-    }
+fn fresh(given: &Given<'_>) -> Result<Decision, NetworkError> {
+    let network = decide(given, OffsetDateTime::now_utc(), random()?)?;
+    // bip or fixed-cidr may lie on top of something: the user's word goes, but with a warning.
+    let warnings = recheck(&network, given.facts);
+    Ok(Decision { network, warnings, replaces: None })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rcnt_base::files::{Durability, create_dirs};
     use std::cell::Cell;
 
     struct Fixture {
@@ -299,11 +275,16 @@ mod tests {
         }
     }
 
-    fn with_bridge(network: &BridgeNetwork) -> HostNetFacts {
+    fn subnet(network: &Network) -> String {
+        network.addresses.as_ref().unwrap().subnet4.to_string()
+    }
+
+    fn with_bridge(network: &Network) -> HostNetFacts {
+        let bridge = network.bridge().unwrap();
         let link = Link {
             index: 9,
-            name: network.interface.clone(),
-            alias: Some(network.alias.clone()),
+            name: bridge.interface.clone(),
+            alias: Some(bridge.alias.clone()),
             kind: Some("bridge".into()),
             mac: None,
             mtu: 1500,
@@ -362,7 +343,7 @@ mod tests {
         let first = fixture.get(&config, &HostNetFacts::default()).network;
         let vpn = HostNetFacts { routes: vec![taken("10.90.0.0/20")], ..Default::default() };
         let second = fixture.get(&config, &vpn);
-        assert_eq!(second.network.subnet4.to_string(), "10.90.16.0/21");
+        assert_eq!(subnet(&second.network), "10.90.16.0/21");
         assert_eq!(second.replaces, Some(first));
         fixture.lease();
         let vpn = HostNetFacts { routes: vec![taken("10.90.0.0/16")], ..Default::default() };
@@ -383,8 +364,9 @@ mod tests {
         assert!(matches!(waiting.warnings[..], [NetworkWarning::Pending { .. }]));
         std::fs::remove_dir_all(fixture.roots().exec).unwrap();
         let now = fixture.get(&config, &with_bridge(&first));
-        assert_eq!(now.network.subnet4.to_string(), "10.7.0.0/24");
-        assert_eq!((now.network.id, now.replaces.unwrap().subnet4), (first.id, first.subnet4));
+        assert_eq!(subnet(&now.network), "10.7.0.0/24");
+        assert_eq!(now.network.id, first.id);
+        assert_eq!(subnet(&now.replaces.unwrap()), subnet(&first));
     }
 
     #[test]
@@ -393,9 +375,12 @@ mod tests {
         let config = BridgeConfig::default();
         let first = fixture.get(&config, &HostNetFacts::default()).network;
         let mut other = first.clone();
-        other.alias = "rcnt:/elsewhere".into();
+        if let Kind::Bridge(bridge) = &mut other.kind {
+            bridge.alias = "rcnt:/elsewhere".into();
+        }
         let second = fixture.get(&config, &with_bridge(&other)).network;
-        assert_eq!((second.interface.as_str(), second.subnet4), ("rcnt1", first.subnet4));
+        assert_eq!(second.bridge().unwrap().interface, "rcnt1");
+        assert_eq!(subnet(&second), subnet(&first));
         // And stays, though rcnt0 is free again.
         assert_eq!(fixture.get(&config, &HostNetFacts::default()).network, second);
     }
