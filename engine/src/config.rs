@@ -35,6 +35,8 @@ pub struct Config {
     pub mtu: Option<u32>,
     /// Host address that `-p` without one publishes on.
     pub ip: Option<IpAddr>,
+    /// `false`: no relay for clients the kernel cannot translate (`::1`); on when absent.
+    pub userland_proxy: Option<bool>,
     /// Ranges that subnets are taken from, in order, instead of the built-in ones.
     pub default_address_pools: Vec<AddressPool>,
     /// Name servers of containers without `--dns`.
@@ -95,6 +97,11 @@ impl Config {
             Err(e) if e.kind() == io::ErrorKind::NotFound && !must_exist => Ok(Self::default()),
             Err(source) => Err(ConfigError::Read { path: path.clone(), source }),
         }
+    }
+
+    /// Whether clients that the kernel cannot translate are relayed to published ports.
+    pub fn relays(&self) -> bool {
+        self.userland_proxy.unwrap_or(true)
     }
 
     /// Fills in what a container's flags leave open.

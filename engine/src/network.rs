@@ -112,6 +112,7 @@ fn on_bridge(engine: &Engine, container: &Container) -> Result<Place> {
         network: &network,
         address4: request.ip,
         lease: true,
+        relay: engine.config.relays(),
         ports: &specs,
     };
     let claims = take(engine, &claim)?;

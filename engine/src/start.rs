@@ -13,6 +13,7 @@ use rcnt_base::sys::child;
 use rcnt_base::sys::process::{self, Fork};
 use rcnt_base::trace::Step;
 use rcnt_netstack::claims::Claims;
+use rcnt_netstack::relay::Relay;
 use rcnt_runtime::plan::ContainerPlan;
 use rcnt_runtime::spawn::WindowSize;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -222,7 +223,8 @@ fn prepare(engine: &Engine, container: Container, run: RunDir, mode: StartMode) 
         plan,
         networks,
         endpoints,
-        reservations: claims.into_iter().flat_map(Claims::keep).collect(),
+        relay: Relay::closed(claims.into_iter().flat_map(Claims::keep).collect()),
+        relays: engine.config.relays(),
         joined: join,
         journal,
         lock,

@@ -11,12 +11,14 @@
 //! It runs from the same file as the CLI that forked it: no exec, and all
 //! supervisors share the program's pages.
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use rcnt_base::files::Lock;
 use rcnt_base::report::{self, StartError};
 use rcnt_netstack::plan::NetworkPlan;
+use rcnt_netstack::relay::Relay;
 use rcnt_runtime::cgroup;
 use rcnt_runtime::plan::ContainerPlan;
 use rcnt_runtime::spawn::WindowSize;
@@ -50,8 +52,10 @@ pub struct Launch {
     pub networks: Vec<NetworkPlan>,
     /// The same, as `inspect` tells it.
     pub endpoints: Vec<Endpoint>,
-    /// Bound sockets that reserve the published ports.
-    pub reservations: Vec<OwnedFd>,
+    /// Holds the published ports.
+    pub relay: Relay,
+    /// Whether it relays what the kernel cannot translate.
+    pub relays: bool,
     /// Another container's network namespace, which the plan names by this descriptor.
     pub joined: Option<OwnedFd>,
     /// How to take it back; saved already.
@@ -70,7 +74,7 @@ struct Ending {
     container: Container,
     journal: Journal,
     state: State,
-    reservations: Vec<OwnedFd>,
+    relay: Relay,
     /// Released only when everything is taken back.
     _lock: Lock,
 }
@@ -92,12 +96,12 @@ pub fn supervise(launch: Launch, starting: Lock, client: UnixStream) -> i32 {
             return 1;
         }
     };
-    let ending = keep(launch, &running);
+    let mut ending = keep(launch, &running);
     drop(starting);
     clients.send(&Reply::Started);
     start::let_go_of_stderr();
     let group = ending.journal.cgroup.clone();
-    let exit_code = serve::until_exit(running, &mut clients, &ending.container);
+    let exit_code = serve::until_exit(running, &mut clients, &ending.container, &mut ending.relay);
     let oom_killed =
         cgroup::layout().is_ok_and(|layout| cgroup::oom_killed(&layout, &group).unwrap_or(false));
     end_exited(ending, exit_code, oom_killed);
@@ -109,8 +113,23 @@ pub fn supervise(launch: Launch, starting: Lock, client: UnixStream) -> i32 {
 /// Records that the container runs, and drops the plan.
 fn keep(launch: Launch, running: &Running) -> Ending {
     let Launch {
-        paths, container, plan: _, networks, endpoints, reservations, journal, lock, ..
+        paths,
+        container,
+        plan: _,
+        networks,
+        endpoints,
+        mut relay,
+        relays,
+        journal,
+        lock,
+        ..
     } = launch;
+    let publishes = networks.iter().find(|network| !network.published.is_empty());
+    if let Some(network) = publishes.or(networks.first()).filter(|_| relays)
+        && let Err(error) = relay.open(relay_targets(network))
+    {
+        ::log::warn!("cannot relay to published ports: {}", report::chain(&error));
+    }
     let state = State {
         status: Status::Running,
         pid: running.pid(),
@@ -128,12 +147,18 @@ fn keep(launch: Launch, running: &Running) -> Ending {
         // The container runs all the same; its lock tells that it does.
         ::log::warn!("{}", report::chain(&error));
     }
-    Ending { paths, container, journal, state, reservations, _lock: lock }
+    Ending { paths, container, journal, state, relay, _lock: lock }
+}
+
+/// Where IPv6 clients that rules cannot redirect are led.
+fn relay_targets(network: &NetworkPlan) -> Vec<IpAddr> {
+    let v6 = network.endpoint.address6.map(|(address, _)| address.into());
+    vec![v6.unwrap_or_else(|| network.endpoint.address4.0.into())]
 }
 
 fn end_failed(launch: Launch, error: &StartError) {
-    let Launch { paths, container, journal, reservations, lock: _lock, .. } = launch;
-    drop(reservations);
+    let Launch { paths, container, journal, relay, lock: _lock, .. } = launch;
+    drop(relay);
     let problems = journal::teardown(&paths, &journal);
     if container.record.request.auto_remove {
         let _ = removal::remove_files(&paths, &container, true);
@@ -150,9 +175,9 @@ fn end_failed(launch: Launch, error: &StartError) {
 }
 
 fn end_exited(ending: Ending, exit_code: i32, oom_killed: bool) {
-    let Ending { paths, container, journal, state, reservations, _lock } = ending;
+    let Ending { paths, container, journal, state, relay, _lock } = ending;
     // Before the claims: whoever gets these must find the ports free.
-    drop(reservations);
+    drop(relay);
     // The record first: whoever finds the run directory gone must find the end.
     let state = state.exited(exit_code, "", oom_killed);
     let remove = container.record.request.auto_remove && !paths.keep(&container.id).exists();

@@ -72,6 +72,9 @@ pub struct ClaimRequest<'a> {
     pub address4: Option<Ipv4Addr>,
     /// Take an address too; `false` when ports are added to a container that has one.
     pub lease: bool,
+    /// A relay serves what the kernel cannot translate: IPv6 clients of a network
+    /// without IPv6, `::1`.
+    pub relay: bool,
     /// Ports to publish, from [`crate::ports::merge`].
     pub ports: &'a [PortSpec],
 }
@@ -83,11 +86,26 @@ pub struct Claims {
     pub lease: Option<Lease>,
     /// Ports, in the order asked for.
     pub published: Vec<PublishedPort>,
-    /// The reservations: bound sockets, to be held as long as the ports are published.
-    pub sockets: Vec<OwnedFd>,
+    /// The reservations, to be held as long as the ports are published.
+    pub reservations: Vec<Reservation>,
     exec_root: PathBuf,
     undo: ClaimsUndo,
     kept: bool,
+}
+
+/// One host port, held by a bound socket.
+#[derive(Debug)]
+pub struct Reservation {
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Where on the host; `None`: every address of both families.
+    pub host_ip: Option<IpAddr>,
+    /// Port on the host, never 0.
+    pub host_port: u16,
+    /// Port in the container, never 0.
+    pub container_port: u16,
+    /// Bound and not listening, non-blocking; `None` where the kernel lacks the protocol.
+    pub socket: Option<OwnedFd>,
 }
 
 /// Why nothing was claimed.
@@ -198,9 +216,9 @@ impl Claims {
 
     /// Leaves the claims in place; [`release`] frees them. The sockets go to the caller: the ports
     /// stay reserved as long as some process holds them.
-    pub fn keep(mut self) -> Vec<OwnedFd> {
+    pub fn keep(mut self) -> Vec<Reservation> {
         self.kept = true;
-        std::mem::take(&mut self.sockets)
+        std::mem::take(&mut self.reservations)
     }
 }
 

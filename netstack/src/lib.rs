@@ -7,6 +7,7 @@
 //! - [`ports`] `-p` as typed and as decided (pure)
 //! - [`network`] one bridge network, decided once and stored; [`cidr`] address blocks
 //! - [`members`] who is on a network, one file per container
+//! - [`relay`] carries what the kernel cannot translate (`::1`)
 //! - [`names`] the texts of resolv.conf, hosts and hostname (pure)
 //! - [`claims`] addresses and host ports, held by files and bound sockets; [`ipam`] which address is next
 //!
@@ -24,6 +25,7 @@ pub mod names;
 pub mod network;
 pub mod plan;
 pub mod ports;
+pub mod relay;
 mod rules;
 mod socket;
 pub mod sysctl;

@@ -5,7 +5,7 @@
 //! ```text
 //! prerouting ─raw─► fence: 127/8 on the wire is dropped
 //! prerouting ─nat─► to a local address? ─► published: maps ─► dnat
-//! output ─────nat─► from or to ::1? left alone; to a local address? ─► published
+//! output ─────nat─► from or to ::1, from fe80::/10? left to the relay; to a local address? ─► published
 //! forward: established · not to our bridges · dnat'ed · same bridge · else drop
 //! postrouting: leaving our bridges, hairpin, from 127/8: masquerade
 //! ```

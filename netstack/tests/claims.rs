@@ -74,6 +74,7 @@ impl Bench {
             network: &self.network,
             address4: None,
             lease: true,
+            relay: false,
             ports: &ports,
         })
     }
@@ -277,13 +278,13 @@ fn ranges_ephemeral_ports_and_one_of_many() {
         let ephemeral: BTreeSet<u16> = b.published[1..].iter().map(|p| p.host_port).collect();
         assert_eq!(b.published[1..].len(), 5);
         assert!(ephemeral.iter().all(|p| *p >= 32768), "{ephemeral:?}");
-        assert_eq!(b.sockets.len(), 6);
+        assert_eq!(b.reservations.len(), 6);
         assert_eq!(
             bench.refused(&["8000-8002:80"]),
             "Bind for 8000-8002:80/tcp failed: all ports are allocated"
         );
         let all = bench.take(3, "c", &["20000-20999:1-1000"]).unwrap();
-        assert_eq!((all.published.len(), all.sockets.len()), (1000, 1000));
+        assert_eq!((all.published.len(), all.reservations.len()), (1000, 1000));
     });
 }
 
@@ -469,6 +470,7 @@ fn worker() {
             network: &bench,
             address4: None,
             lease: true,
+            relay: false,
             ports: if round % 2 == 0 { &specs } else { &[] },
         });
         if let Ok(claims) = taken {

@@ -39,10 +39,8 @@ fn the_line_of_the_title_serves_its_page_everywhere() {
     let script = format!("timeout 5 wget -qO- http://{}:8080/", World::V4);
     world.rcnt(["run", "--rm", "busybox", "sh", "-c", &script]).success().prints(PAGE);
     world.rcnt(["exec", "web", "sh", "-c", &script]).success().prints(PAGE);
-    // `localhost` may mean ::1: a client must get the page or fall back at once, not hang.
-    let since = std::time::Instant::now();
-    let _ = world.fetch("[::1]:8080");
-    assert!(since.elapsed() < Duration::from_millis(500), "[::1]:8080 took {:?}", since.elapsed());
+    // `localhost` may mean ::1.
+    assert_eq!(world.page("[::1]:8080"), PAGE);
     world.rcnt("rm -f web").success();
     unreachable("a removed container", world.fetch("127.0.0.1:8080"));
     world.nothing_is_left();
@@ -480,14 +478,6 @@ fn a_bridge_with_ipv6_gives_addresses_of_both_families_at_once() {
         .success()
         .has("fd00:1234:")
         .has_not("tentative");
-    // The kernel translates no ::1; a client of `localhost` must at least not hang there.
-    let since = std::time::Instant::now();
-    let answer = world.tcp("[::1]:8080", "");
-    assert!(
-        since.elapsed() < Duration::from_millis(500),
-        "[::1]:8080: {answer:?} after {:?}",
-        since.elapsed()
-    );
     let answer = world.tcp(&format!("[{}]:8080", World::V6), "").unwrap();
     assert!(answer.starts_with("from "), "{answer}");
     let answer = world.lan().tcp(&format!("[{}]:8080", World::V6), "").unwrap();

@@ -4,6 +4,7 @@
 
 pub mod bpf;
 pub mod child;
+pub mod datagram;
 pub mod memory;
 pub mod mount;
 pub mod netlink;

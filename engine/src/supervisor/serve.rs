@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rcnt_base::sys::signals::SignalFd;
 use rcnt_base::sys::{child, memory};
+use rcnt_netstack::relay::Relay;
 use rcnt_runtime::spawn::Init;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -46,24 +47,27 @@ pub(super) fn until_exit(
     mut running: Running,
     clients: &mut Clients,
     container: &Container,
+    relay: &mut Relay,
 ) -> i32 {
     let mut buffer = [0u8; 8 << 10];
     let mut kill_at: Option<Instant> = None;
     // Started just now: the memory that took is given back when it is quiet.
     let mut grown = true;
     loop {
+        let limit = relay.patience();
         let patience = match (kill_at, grown) {
             (Some(at), _) => Patience::For(at.saturating_duration_since(Instant::now())),
+            (None, _) if limit.is_some() => Patience::For(limit.unwrap_or(QUIET)),
             (None, _) if running.streams.is_hung_up() => Patience::For(HUNG_UP),
             (None, true) => Patience::For(QUIET),
             (None, false) => Patience::Small,
         };
-        let Ready { any, streams, clients: ready, signal, exited } =
-            wait(&running, clients, patience);
+        let Ready { any, streams, relayed, clients: ready, signal, exited } =
+            wait(&running, clients, relay, patience);
         if running.streams.is_hung_up() {
             // Nobody holds the terminal open now; somebody may again.
             running.streams.look_again();
-        } else if !any && kill_at.is_none() {
+        } else if !any && kill_at.is_none() && limit.is_none() {
             grown = false;
             continue;
         }
@@ -74,6 +78,9 @@ pub(super) fn until_exit(
                 let Running { streams, log, .. } = &mut running;
                 streams.read(&mut buffer, |stream, bytes| give(log, clients, stream, bytes));
             }
+        }
+        if relayed || limit.is_some() {
+            relay.serve();
         }
         for request in clients.serve(&ready) {
             obey(&mut running, request);
@@ -117,18 +124,21 @@ fn timespec(limit: Duration) -> Timespec {
 struct Ready {
     any: bool,
     streams: bool,
+    relayed: bool,
     clients: Vec<PollFlags>,
     signal: bool,
     exited: bool,
 }
 
-fn wait(running: &Running, clients: &Clients, patience: Patience) -> Ready {
+fn wait(running: &Running, clients: &Clients, relay: &Relay, patience: Patience) -> Ready {
     let init = running.init.pidfd();
     let mut fds =
         vec![PollFd::new(&init, PollFlags::IN), PollFd::new(&running.signals, PollFlags::IN)];
     let streams = running.streams.poll_fds(clients.keep_up());
-    let first_client = fds.len() + streams.len();
+    let first_relay = fds.len() + streams.len();
     fds.extend(streams);
+    fds.extend(relay.poll_fds());
+    let first_client = fds.len();
     fds.extend(clients.poll_fds(running.streams.take_input()));
     // An interrupted wait is a wait without news.
     let _ = match patience {
@@ -145,7 +155,8 @@ fn wait(running: &Running, clients: &Clients, patience: Patience) -> Ready {
         any: any(0..happened.len()),
         exited: any(0..1),
         signal: any(1..2),
-        streams: any(2..first_client),
+        streams: any(2..first_relay),
+        relayed: any(first_relay..first_client),
         clients: happened.get(first_client..).unwrap_or_default().to_vec(),
     }
 }

@@ -109,7 +109,8 @@ fn open(protocol: Protocol, v6: bool) -> Result<OwnedFd, Errno> {
         Protocol::Udp => (SocketType::DGRAM, ipproto::UDP),
         Protocol::Sctp => (SocketType::STREAM, ipproto::SCTP),
     };
-    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, Some(number))?;
+    let socket =
+        socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, Some(number))?;
     if protocol == Protocol::Udp {
         // Nobody reads: what arrives past our rules must not pile up. The kernel's least is 2 KiB.
         sockopt::set_socket_recv_buffer_size(&socket, 0)?;

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rcnt_base::files::create_dirs;
@@ -11,19 +12,22 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::ledger::{self, Record};
 use super::reserve::{Scope, reserve};
-use super::{ClaimError, ClaimRequest, Claims, ClaimsUndo, Holder, InUse, lock, port_file};
+use super::{
+    ClaimError, ClaimRequest, Claims, ClaimsUndo, Holder, InUse, Reservation, lock, port_file,
+};
 use crate::ipam::Leases;
 use crate::ports::{PortSpec, Protocol, PublishedPort};
 
 pub(super) fn take(request: &ClaimRequest<'_>) -> Result<Claims, ClaimError> {
-    let ClaimRequest { exec_root, owner, owner_name, network, address4, lease, ports } = *request;
+    let ClaimRequest { exec_root, owner, owner_name, network, address4, lease, relay: _, ports } =
+        *request;
     raise_descriptors(ports)?;
     let files = |e| ClaimError::Files(exec_root.to_owned(), e);
     // Declared first, dropped last: a failure below gives back after the lock is free again.
     let mut claims = Claims {
         lease: None,
         published: Vec::new(),
-        sockets: Vec::new(),
+        reservations: Vec::new(),
         exec_root: exec_root.to_owned(),
         undo: ClaimsUndo { owner: owner.clone(), files: Vec::new() },
         kept: false,
@@ -83,6 +87,9 @@ enum Refusal {
     Fatal(ClaimError),
 }
 
+/// A host port and the socket that holds it, where the kernel has such sockets.
+type Held = (Option<OwnedFd>, u16);
+
 struct Taker<'a> {
     request: &'a ClaimRequest<'a>,
     record: &'a Record,
@@ -93,41 +100,52 @@ impl Taker<'_> {
     fn publish(&mut self, spec: &PortSpec) -> Result<(), ClaimError> {
         let network = self.request.network;
         let scope = spec.host_ip.or(network.bind_address()).map_or(Scope::Any, Scope::One);
-        if matches!(scope, Scope::One(IpAddr::V6(_))) && !network.enable_ipv6 {
+        if matches!(scope, Scope::One(IpAddr::V6(_))) && !self.reaches_ipv6(spec.protocol) {
             return Err(ClaimError::NoIpv6 { spec: spec.clone(), network: network.name.clone() });
         }
         let containers = spec.container_ports.0..=spec.container_ports.1;
         match spec.host_ports {
             None => {
                 for container in containers {
-                    let host = self.ephemeral(spec.protocol, scope)?;
-                    self.record_published(spec.protocol, scope, host, container);
+                    let held = self.ephemeral(spec.protocol, scope)?;
+                    self.publish_one(spec.protocol, scope, held, container);
                 }
             }
             Some((first, last)) if spec.is_fixed() => {
                 for (host, container) in (first..=last).zip(containers) {
-                    self.fixed(spec.protocol, scope, host)
+                    let held = self
+                        .fixed(spec.protocol, scope, host)
                         .map_err(|refusal| self.explain(refusal, spec.protocol, scope, host))?;
-                    self.record_published(spec.protocol, scope, host, container);
+                    self.publish_one(spec.protocol, scope, held, container);
                 }
             }
             Some((first, last)) => {
-                let host = self.any_of(spec, scope, first..=last)?;
-                self.record_published(spec.protocol, scope, host, spec.container_ports.0);
+                let held = self.any_of(spec, scope, first..=last)?;
+                self.publish_one(spec.protocol, scope, held, spec.container_ports.0);
             }
         }
         Ok(())
     }
 
-    /// What can be reached: a port of both families needs an IPv6 container address for its
-    /// second half.
-    fn record_published(&mut self, protocol: Protocol, scope: Scope, host: u16, container: u16) {
-        let v6 = self.request.network.enable_ipv6;
+    /// Whether IPv6 clients get anywhere: a port of both families needs an IPv6
+    /// container address for its second half, or somebody who relays.
+    fn reaches_ipv6(&self, protocol: Protocol) -> bool {
+        self.request.network.enable_ipv6 || (self.request.relay && protocol != Protocol::Sctp)
+    }
+
+    fn publish_one(&mut self, protocol: Protocol, scope: Scope, held: Held, container_port: u16) {
+        let (socket, host_port) = held;
+        let v6 = self.reaches_ipv6(protocol);
         for host_ip in scope.addresses().into_iter().filter(|ip| ip.is_ipv4() || v6) {
-            let port =
-                PublishedPort { protocol, host_ip, host_port: host, container_port: container };
+            let port = PublishedPort { protocol, host_ip, host_port, container_port };
             self.claims.published.push(port);
         }
+        let host_ip = match scope {
+            Scope::Any => None,
+            Scope::One(ip) => Some(ip),
+        };
+        let reservation = Reservation { protocol, host_ip, host_port, container_port, socket };
+        self.claims.reservations.push(reservation);
     }
 
     fn any_of(
@@ -135,10 +153,10 @@ impl Taker<'_> {
         spec: &PortSpec,
         scope: Scope,
         ports: impl Iterator<Item = u16>,
-    ) -> Result<u16, ClaimError> {
+    ) -> Result<Held, ClaimError> {
         for port in ports {
             match self.fixed(spec.protocol, scope, port) {
-                Ok(()) => return Ok(port),
+                Ok(held) => return Ok(held),
                 Err(Refusal::ByClaim(_) | Refusal::BySocket) => {}
                 Err(Refusal::Fatal(error)) => return Err(error),
             }
@@ -147,18 +165,18 @@ impl Taker<'_> {
     }
 
     /// Claims `port` by file, then by socket.
-    fn fixed(&mut self, protocol: Protocol, scope: Scope, port: u16) -> Result<(), Refusal> {
+    fn fixed(&mut self, protocol: Protocol, scope: Scope, port: u16) -> Result<Held, Refusal> {
         let before = self.claims.undo.files.len();
         self.claim_files(protocol, scope, port)?;
         match reserve(protocol, scope, port) {
-            Ok(Some((socket, _))) => {
-                self.claims.sockets.push(socket);
-                Ok(())
-            }
-            Ok(None) => self.meets_no_claim(protocol, scope, port).or_else(|refusal| {
-                self.unclaim_to(before)?;
-                Err(refusal)
-            }),
+            Ok(Some((socket, _))) => Ok((Some(socket), port)),
+            Ok(None) => match self.meets_no_claim(protocol, scope, port) {
+                Ok(()) => Ok((None, port)),
+                Err(refusal) => {
+                    self.unclaim_to(before)?;
+                    Err(refusal)
+                }
+            },
             Err(errno) => {
                 self.unclaim_to(before)?;
                 let host = SocketAddr::new(scope.shown(), port);
@@ -197,7 +215,7 @@ impl Taker<'_> {
     }
 
     /// A port the kernel picks: bind(2) of port 0 never gives the same one to two sockets.
-    fn ephemeral(&mut self, protocol: Protocol, scope: Scope) -> Result<u16, ClaimError> {
+    fn ephemeral(&mut self, protocol: Protocol, scope: Scope) -> Result<Held, ClaimError> {
         let host = SocketAddr::new(scope.shown(), 0);
         // Held until the end, or the kernel would offer the same ports again.
         let mut refused = Vec::new();
@@ -209,10 +227,7 @@ impl Taker<'_> {
                 Err(errno) => return Err(ClaimError::Bind { host, source: errno.into() }),
             };
             match self.claim_files(protocol, scope, port) {
-                Ok(()) => {
-                    self.claims.sockets.push(socket);
-                    return Ok(port);
-                }
+                Ok(()) => return Ok((Some(socket), port)),
                 Err(Refusal::ByClaim(_) | Refusal::BySocket) => refused.push(socket),
                 Err(Refusal::Fatal(error)) => return Err(error),
             }
@@ -221,11 +236,11 @@ impl Taker<'_> {
     }
 
     /// Without sockets of the protocol, claim files alone decide.
-    fn ephemeral_by_file(&mut self, protocol: Protocol, scope: Scope) -> Result<u16, ClaimError> {
+    fn ephemeral_by_file(&mut self, protocol: Protocol, scope: Scope) -> Result<Held, ClaimError> {
         let (first, last) = local_port_range();
         for port in first..=last {
             match self.claim_files(protocol, scope, port) {
-                Ok(()) => return Ok(port),
+                Ok(()) => return Ok((None, port)),
                 Err(Refusal::ByClaim(_) | Refusal::BySocket) => {}
                 Err(Refusal::Fatal(error)) => return Err(error),
             }

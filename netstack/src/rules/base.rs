@@ -62,6 +62,15 @@ const IS_LOOPBACK: Expression = Expression::Equal(&[127]);
 /// `::1`; there is no route_localnet for IPv6, so nothing from or to it can leave `lo`.
 const IS_LOOPBACK6: Expression =
     Expression::Equal(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+/// Whoever calls from a link-local address cannot be routed either.
+const LINK_LOCAL6: Expression =
+    Expression::Equal(&[0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+const LINK_LOCAL6_MASK: Expression =
+    Expression::Mask(&[0xff, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+const FROM_LINK_LOCAL6: (&[Expression], &str) = (
+    &[FAMILY, IS_IPV6, network_header(8, 16, 0), LINK_LOCAL6_MASK, LINK_LOCAL6, Expression::Return],
+    "cannot be routed: for the relay",
+);
 const IS_LOCAL: Expression = Expression::Equal(&RTN_LOCAL.to_ne_bytes());
 const NOT_ZERO: Expression = Expression::NotEqual(&[0; 4]);
 const TO_PUBLISHED: (&[Expression], &str) = (
@@ -117,7 +126,7 @@ const CHAINS: [Chain; 6] = [
     Chain {
         name: "prerouting",
         hook: Some(Hook { kind: "nat", number: NF_INET_PRE_ROUTING, priority: -100 }),
-        rules: &[TO_PUBLISHED],
+        rules: &[FROM_LINK_LOCAL6, TO_PUBLISHED],
     },
     Chain {
         name: "output",
@@ -125,9 +134,10 @@ const CHAINS: [Chain; 6] = [
         rules: &[
             (
                 &[FAMILY, IS_IPV6, network_header(24, 16, 0), IS_LOOPBACK6, Expression::Return],
-                "cannot be routed: refused at once by the port's socket",
+                "cannot be routed: for the relay",
             ),
             (&[FAMILY, IS_IPV6, network_header(8, 16, 0), IS_LOOPBACK6, Expression::Return], ""),
+            FROM_LINK_LOCAL6,
             TO_PUBLISHED,
         ],
     },

@@ -22,6 +22,8 @@ pub(crate) enum Expression {
     NotEqual(&'static [u8]),
     /// Register 0 keeps only these bits.
     And(u32),
+    /// The address at register 0 keeps only these bits.
+    Mask(&'static [u8; 16]),
     InSet(&'static str),
     NotInSet(&'static str),
     /// The key starts at register 0, and there goes the value.
@@ -62,13 +64,8 @@ impl Expression {
             }),
             Self::Equal(value) => compare(a, NFT_CMP_EQ, value),
             Self::NotEqual(value) => compare(a, NFT_CMP_NEQ, value),
-            Self::And(bits) => named(a, "bitwise", |a| {
-                a.be32(NFTA_BITWISE_SREG, first);
-                a.be32(NFTA_BITWISE_DREG, first);
-                a.be32(NFTA_BITWISE_LEN, 4);
-                a.nest(NFTA_BITWISE_MASK, |a| a.put(NFTA_DATA_VALUE, &bits.to_ne_bytes()));
-                a.nest(NFTA_BITWISE_XOR, |a| a.put(NFTA_DATA_VALUE, &[0; 4]));
-            }),
+            Self::And(bits) => mask(a, &bits.to_ne_bytes()),
+            Self::Mask(bits) => mask(a, bits),
             Self::InSet(set) => lookup(a, set, |_| {}),
             Self::NotInSet(set) => lookup(a, set, |a| a.be32(NFTA_LOOKUP_FLAGS, NFT_LOOKUP_F_INV)),
             Self::Map(map) => lookup(a, map, |a| a.be32(NFTA_LOOKUP_DREG, first)),
@@ -90,6 +87,20 @@ impl Expression {
 fn named(a: &mut Attributes<'_>, name: &str, body: impl FnOnce(&mut Attributes<'_>)) {
     a.text(abi::NFTA_EXPR_NAME, name);
     a.nest(abi::NFTA_EXPR_DATA, body);
+}
+
+fn mask(a: &mut Attributes<'_>, bits: &[u8]) {
+    named(a, "bitwise", |a| {
+        let first = abi::NFT_REG32_00;
+        a.be32(abi::NFTA_BITWISE_SREG, first);
+        a.be32(abi::NFTA_BITWISE_DREG, first);
+        // An address at most.
+        a.be32(abi::NFTA_BITWISE_LEN, u32::try_from(bits.len()).unwrap_or(0));
+        a.nest(abi::NFTA_BITWISE_MASK, |a| a.put(abi::NFTA_DATA_VALUE, bits));
+        let zeros = [0; 16];
+        let none = zeros.get(..bits.len()).unwrap_or_default();
+        a.nest(abi::NFTA_BITWISE_XOR, |a| a.put(abi::NFTA_DATA_VALUE, none));
+    });
 }
 
 fn conntrack(a: &mut Attributes<'_>, key: u32) {
