@@ -45,8 +45,7 @@ fn run(plan: &ContainerPlan) -> Result<ExitCode, Box<dyn Error>> {
     };
     let mut init = spawn(plan, io, &mut || Ok(()))?;
     // Here the network would be set up from outside, by `init.netns()`.
-    // A child that has failed meanwhile says why in the next line.
-    let _ = init.network_ready();
+    init.network_ready()?;
     if let Err(error) = init.wait_started() {
         wait(init.pid())?;
         return Err(error.into());

@@ -98,8 +98,7 @@ fn adopt(pid: Pid, channel: ParentEnd, namespaces: &Namespaces) -> Result<Init, 
     if namespaces.new.contains(&NamespaceKind::User) {
         write_map(pid, "uid_map", &namespaces.uid_mappings)?;
         write_map(pid, "gid_map", &namespaces.gid_mappings)?;
-        // A child that is gone tells why when it is waited for.
-        let _ = channel.mapped();
+        channel.mapped().map_err(SpawnError::Channel)?;
     }
     Ok(Init { pid, pidfd, channel, devices: None, listener: None })
 }

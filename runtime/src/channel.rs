@@ -71,15 +71,14 @@ impl ParentEnd {
         self.tell(HOOKED)
     }
 
+    /// A child that is gone has told why, or nobody will: that is for the next wait.
     fn tell(&self, what: u8) -> io::Result<()> {
-        sendmsg(
-            &self.0,
-            &[IoSlice::new(&[what])],
-            &mut SendAncillaryBuffer::default(),
-            // A dead child is an error to return, not a signal.
-            SendFlags::NOSIGNAL,
-        )?;
-        Ok(())
+        let nothing = &mut SendAncillaryBuffer::default();
+        match sendmsg(&self.0, &[IoSlice::new(&[what])], nothing, SendFlags::NOSIGNAL) {
+            Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            // It would wait for ever.
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// Blocks until the process has been made; its pid.
@@ -340,6 +339,18 @@ mod tests {
         child.failed(&sent);
         drop(child);
         assert_eq!(parent.wait().unwrap_err(), sent);
+    }
+
+    #[test]
+    fn a_child_that_is_gone_need_not_be_told() {
+        let (parent, child) = pair().unwrap();
+        drop(child);
+        parent.go().unwrap();
+        let (parent, child) = pair().unwrap();
+        parent.go().unwrap();
+        drop(child);
+        parent.hooked().unwrap();
+        assert!(parent.wait().is_err());
     }
 
     #[test]

@@ -56,8 +56,8 @@ pub enum SpawnError {
     /// The host's null device could not be opened.
     #[error("cannot open /dev/null")]
     Null(#[source] io::Error),
-    /// The socket pair could not be made.
-    #[error("cannot make the channel to the container")]
+    /// The socket pair could not be made or used.
+    #[error("cannot talk to the container's first process")]
     Channel(#[source] io::Error),
     /// The machine's cgroups are not understood.
     #[error(transparent)]
@@ -146,7 +146,7 @@ impl Init {
     /// dropping [`Init`] without it ends the child.
     ///
     /// # Errors
-    /// The child is gone; [`Init::wait_started`] tells why.
+    /// The kernel's reason; that the child is gone [`Init::wait_started`] tells.
     pub fn network_ready(&self) -> io::Result<()> {
         self.channel.go()
     }
@@ -173,7 +173,7 @@ impl Init {
     /// Lets a container that waits for the hooks outside go on.
     ///
     /// # Errors
-    /// The child is gone; [`Init::wait_started`] tells why.
+    /// The kernel's reason; that the child is gone [`Init::wait_started`] tells.
     pub fn hooks_done(&self) -> io::Result<()> {
         self.channel.hooked()
     }

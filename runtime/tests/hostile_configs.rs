@@ -32,6 +32,8 @@ fn everything() -> Value {
     let process = &mut config["process"];
     process["user"] = json!({"uid": 1, "gid": 2, "umask": 18, "additionalGids": [3, 4]});
     process["oomScoreAdj"] = 10.into();
+    process["apparmorProfile"] = "unconfined".into();
+    process["consoleSize"] = json!({"height": 1, "width": 2});
     process["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 5, "flags": []});
     process["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 4});
     process["execCPUAffinity"] = json!({"initial": "0", "final": "0-1"});
@@ -42,13 +44,20 @@ fn everything() -> Value {
     linux["sysctl"] = json!({"net.ipv4.ip_forward": "1", "kernel.shmmax": "1"});
     linux["devices"] = json!([{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229,
         "fileMode": 438, "uid": 0, "gid": 0}]);
+    linux["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "0"});
+    linux["timeOffsets"] = json!({"monotonic": {"secs": 1, "nanosecs": 2}});
+    for namespace in ["user", "time"] {
+        linux["namespaces"].as_array_mut().unwrap().push(json!({"type": namespace}));
+    }
+    linux["uidMappings"] = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);
+    linux["gidMappings"] = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);
     linux["netDevices"] = json!({"eth7": {"name": "eth0"}});
     linux["resources"] = json!({
         "memory": {"limit": 1 << 28, "reservation": 1 << 27, "swap": 1 << 28, "swappiness": 3},
         "cpu": {"shares": 10, "quota": 10000, "period": 20000, "cpus": "0", "mems": "0"},
         "pids": {"limit": 10}, "unified": {"memory.high": "max"},
         "blockIO": {"weight": 10, "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1}]},
-        "hugepageLimits": [{"pageSize": "2MB", "limit": 1}],
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 1}], "rdma": {"mlx": {"hcaHandles": 1}},
         "network": {"classID": 1, "priorities": [{"name": "lo", "priority": 1}]},
         "devices": [{"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rw"}]
     });
@@ -97,6 +106,11 @@ fn change() -> impl Strategy<Value = Change> {
         json!("0-18446744073709551615"),
         json!("%s%n$(id)"),
         json!("-1"),
+        json!("a:b:c"),
+        json!("machine.slice:a:b"),
+        json!("/proc/self/ns/net"),
+        json!("size=9e99"),
+        json!("SCMP_ACT_NOTIFY"),
         json!("host"),
         json!(long),
         json!([]),
@@ -183,6 +197,15 @@ fn planned(config: &Value, driver: CgroupDriver) -> Result<ContainerPlan, String
     plan("x", bundle, &spec, driver).map_err(|error| error.to_string())
 }
 
+/// Whether it says where in the configuration something is wrong.
+fn names_its_place(error: &str) -> bool {
+    let whole = ["the configuration has no ", "/nowhere/bundle/config.json is not an OCI"];
+    let place = error.strip_prefix("config.json: ").and_then(|rest| rest.split_once(": "));
+    place.is_some_and(|(place, _)| !place.contains(' ') || place.contains('"'))
+        || whole.iter().any(|start| error.starts_with(start))
+        || error.starts_with("seccomp")
+}
+
 #[test]
 fn everything_can_be_planned() {
     let plan = planned(&everything(), CgroupDriver::Files);
@@ -208,7 +231,10 @@ proptest! {
                 let text = serde_json::to_string(&plan).unwrap();
                 prop_assert_eq!(serde_json::from_str::<ContainerPlan>(&text).unwrap(), plan);
             }
-            Err(error) => prop_assert!(!error.is_empty() && error.len() < 16_384, "{}", error),
+            Err(error) => {
+                prop_assert!(error.len() < 16_384 && error.lines().count() == 1, "{}", error);
+                prop_assert!(names_its_place(&error), "{}", error);
+            }
         }
     }
 
@@ -244,11 +270,6 @@ fn what_is_refused_has_done_nothing() {
     let Some(bundle) = Bundle::new("true") else { return };
     let id = bundle.id("hostile");
     let config_file = bundle.path("config.json");
-    let cgroups = || {
-        let find = ["/sys/fs/cgroup", "-maxdepth", "5", "-name", &*id];
-        let found = std::process::Command::new("find").args(find).output();
-        text(&found.unwrap().stdout).to_owned()
-    };
     let mut base: Value = serde_json::from_slice(&std::fs::read(&config_file).unwrap()).unwrap();
     for key in ["hooks", "annotations"] {
         base[key] = everything()[key].clone();
@@ -274,8 +295,76 @@ fn what_is_refused_has_done_nothing() {
         prop_assert!(listing(&bundle.path("rootfs")) == before);
         let state = std::fs::read_dir(bundle.path("state"));
         prop_assert!(state.is_err() || state.unwrap().next().is_none());
-        prop_assert_eq!(cgroups(), "");
+        bundle.nothing_is_left(&id);
         Ok(())
     });
     done.unwrap();
+}
+
+/// What looks well and cannot be done is noticed late: whatever is there by then
+/// goes again.
+#[test]
+fn what_fails_half_way_leaves_nothing() {
+    let Some(bundle) = Bundle::new("true") else { return };
+    let id = bundle.id("impossible");
+    let config_file = bundle.path("config.json");
+    let base: Value = serde_json::from_slice(&std::fs::read(&config_file).unwrap()).unwrap();
+    let mount = |mount: Value| json!({"mounts": [mount]});
+    let failing = json!([{"path": "/bin/false"}]);
+    let network = |path: &str| {
+        let types = ["mount", "uts", "pid"].map(|kind| json!({"type": kind}));
+        let namespaces = [&types[..], &[json!({"type": "network", "path": path})]].concat();
+        json!({"linux": {"namespaces": namespaces}})
+    };
+    for change in [
+        mount(json!({"destination": "/x", "type": "nosuchfs", "source": "none"})),
+        mount(
+            json!({"destination": "/x", "type": "tmpfs", "source": "t", "options": ["nosuch=1"]}),
+        ),
+        mount(json!({"destination": "/bin/busybox/x", "type": "tmpfs", "source": "t"})),
+        mount(
+            json!({"destination": "/x", "type": "bind", "source": "/nosuch", "options": ["bind"]}),
+        ),
+        json!({"hooks": {"prestart": failing}}),
+        json!({"hooks": {"createRuntime": failing}}),
+        json!({"hooks": {"createContainer": failing}}),
+        json!({"hooks": {"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "9"], "timeout": 1}]}}),
+        json!({"linux": {"sysctl": {"net.ipv4.ip_forward": "no number"}}}),
+        json!({"linux": {"resources": {"cpu": {"cpus": "4000"}}}}),
+        json!({"linux": {"resources": {"memory": {"limit": 1}}}}),
+        json!({"linux": {"netDevices": {"nosuch": {"name": "eth0"}}}}),
+        network("/nosuch"),
+        network("/dev/null"),
+        json!({"linux": {"devices": [{"path": "/proc/x", "type": "c", "major": 1, "minor": 3}]}}),
+        json!({"process": {"cwd": "/bin/busybox"}}),
+        json!({"process": {"args": ["/nosuch"]}}),
+        json!({"process": {"args": ["/etc"]}}),
+    ] {
+        let mut config = base.clone();
+        merge(&mut config, &change);
+        std::fs::write(&config_file, config.to_string()).unwrap();
+        let out = std::fs::File::create(bundle.path("out")).unwrap();
+        let mut create = bundle.command(&["create", &id]);
+        let status = create.stdin(std::process::Stdio::null()).stdout(out).status().unwrap();
+        assert!(!status.success(), "{change}");
+        bundle.nothing_is_left(&id);
+    }
+}
+
+/// Objects are merged, all else replaced, but what is mounted comes last.
+fn merge(config: &mut Value, change: &Value) {
+    match (config, change) {
+        (Value::Object(map), Value::Object(changes)) => {
+            for (key, change) in changes {
+                match (map.get_mut(key), change) {
+                    (Some(Value::Array(mounts)), Value::Array(more)) if key == "mounts" => {
+                        mounts.extend(more.iter().cloned());
+                    }
+                    (Some(old), change) => merge(old, change),
+                    (None, change) => drop(map.insert(key.clone(), change.clone())),
+                }
+            }
+        }
+        (config, change) => *config = change.clone(),
+    }
 }

@@ -1,8 +1,9 @@
 //! kill -9 at every step: whatever `rcnt-oci` was doing, `delete --force` leaves
-//! nothing of the container, and its id can be used again.
+//! nothing of the container, and its id can be used again. And where a step fails,
+//! `create` leaves nothing itself.
 //!
 //! Needs root, busybox-static and strace, which kills the process at a system call
-//! of one's choice; else it is skipped (unless RCNT_TESTS_MUST_WORK is set).
+//! of one's choice, or has that fail; else it is skipped (unless RCNT_TESTS_MUST_WORK is set).
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic)]
 
 mod bundle;
@@ -49,14 +50,15 @@ impl Victim {
         Some(Self { bundle, id })
     }
 
-    /// `rcnt-oci ARGS ID` under strace, which is told `flags` and writes to `log`.
-    fn traced(&self, log: &Path, flags: &str, args: &[&str]) {
+    /// `rcnt-oci ARGS ID` under strace, which is told `flags` and writes to `log`;
+    /// whether it succeeds.
+    fn traced(&self, log: &Path, flags: &str, args: &[&str]) -> bool {
         let mut strace = Command::new("timeout");
         strace.args(["-s", "KILL", "30", "strace", "-D", "-f", "-qq", "-o"]).arg(log);
         strace.args(["-e", flags]).arg(bundle::binary());
         strace.arg("--root").arg(self.bundle.path("state")).args(args).arg(&self.id);
         strace.current_dir(self.bundle.path("")).stdin(Stdio::null());
-        strace.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        strace.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
     }
 
     /// Which changes it makes, and how many of each kind a process of it at most.
@@ -85,26 +87,7 @@ impl Victim {
     fn recovers(&self) {
         let deleted = self.bundle.oci(&["delete", "--force", &self.id]);
         assert!(deleted.status.success(), "{deleted:?}");
-        self.nothing_is_left();
-    }
-
-    fn nothing_is_left(&self) {
-        let bundle = self.bundle.path("");
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        assert!(!mounts.contains(bundle.to_str().unwrap()), "{mounts}");
-        let state = self.bundle.path("state").join(&self.id);
-        assert!(!state.exists(), "{:?}", fs::read_dir(&state).unwrap().collect::<Vec<_>>());
-        assert_eq!(cgroups(&self.id), Vec::<String>::new());
-        // The killed ones are gone when their parents have noticed.
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            let left = processes(&self.id, &bundle);
-            if left.is_empty() {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{left:?}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.bundle.nothing_is_left(&self.id);
     }
 
     /// `args ID` is killed at each of its changes, or every `step`th; `first` is
@@ -112,25 +95,52 @@ impl Victim {
     fn swept(&self, first: &dyn Fn(), args: &[&str], step: usize) {
         first();
         let changes = self.changes(args);
+        self.each(args, &changes, step, &|call, nth| {
+            first();
+            let inject = format!("inject={call}:signal=KILL:when={nth}");
+            self.traced(Path::new("/dev/null"), &inject, args);
+            self.recovers();
+        });
+    }
+
+    /// Each of `args`' changes fails, or every `step`th: then nothing is left,
+    /// without anybody's help.
+    fn failing(&self, args: &[&str], step: usize) {
+        let mut changes = self.changes(args);
+        // What takes things back, if that is the call's only use, cannot fail twice.
+        changes.retain(|call, _| !["unlink", "unlinkat", "rmdir", "kill"].contains(&call.as_str()));
+        self.each(args, &changes, step, &|call, nth| {
+            let inject = format!("inject={call}:error=ENOMEM:when={nth}");
+            match self.traced(Path::new("/dev/null"), &inject, args) {
+                true => self.recovers(),
+                false => self.bundle.nothing_is_left(&self.id),
+            }
+        });
+    }
+
+    /// `case` for every `step`th of the `changes`.
+    fn each(
+        &self,
+        args: &[&str],
+        changes: &BTreeMap<String, u32>,
+        step: usize,
+        case: &dyn Fn(&str, u32),
+    ) {
         let mut failures = Vec::new();
         let mut count = 0;
-        for (call, most) in &changes {
+        for (call, most) in changes {
             for nth in (1..=*most).step_by(step) {
                 count += 1;
-                let case = std::panic::AssertUnwindSafe(|| {
-                    first();
-                    let inject = format!("inject={call}:signal=KILL:when={nth}");
-                    self.traced(Path::new("/dev/null"), &inject, args);
-                    self.recovers();
-                });
+                let case = std::panic::AssertUnwindSafe(|| case(call, nth));
                 if std::panic::catch_unwind(case).is_err() {
                     failures.push(format!("{call} {nth}"));
+                    self.bundle.oci(&["delete", "--force", &self.id]);
                 }
-                assert!(failures.len() < 6, "{args:?} killed at {failures:?}");
+                assert!(failures.len() < 6, "{args:?} at {failures:?}");
             }
         }
-        println!("{args:?} killed at {count} changes: {changes:?}");
-        assert!(failures.is_empty() && count > 1, "{args:?} killed at {failures:?} of {count}");
+        println!("{args:?} at {count} changes: {changes:?}");
+        assert!(failures.is_empty() && count > 1, "{args:?} at {failures:?} of {count}");
     }
 
     fn ok(&self, args: &[&str]) {
@@ -142,35 +152,16 @@ impl Victim {
     }
 }
 
-/// Cgroups of that name, in any hierarchy.
-fn cgroups(id: &str) -> Vec<String> {
-    let find = ["/sys/fs/cgroup", "-maxdepth", "6", "-type", "d", "-name", id];
-    let found = Command::new("find").args(find).stderr(Stdio::null()).output().unwrap();
-    text(&found.stdout).lines().map(str::to_owned).collect()
-}
-
-/// Processes that say the id or run in the bundle.
-fn processes(id: &str, bundle: &Path) -> Vec<String> {
-    let pids = fs::read_dir("/proc").unwrap().flatten();
-    let pids = pids.filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit());
-    let of = pids.filter_map(|entry| {
-        let command = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
-        let cgroup = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
-        let root = fs::read_link(entry.path().join("root")).unwrap_or_default();
-        let cwd = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
-        let its = command.contains(id)
-            || cgroup.contains(id)
-            || root.starts_with(bundle)
-            || cwd.starts_with(bundle);
-        its.then(|| format!("{:?} {command:?} {cgroup}", entry.file_name()))
-    });
-    of.collect()
-}
-
 #[test]
 fn create_killed_at_any_change_leaves_nothing() {
     let Some(victim) = Victim::new("create", "exec sleep 60") else { return };
     victim.swept(&|| (), &["create"], 1);
+}
+
+#[test]
+fn create_failing_at_any_change_leaves_nothing() {
+    let Some(victim) = Victim::new("failing", "exec sleep 60") else { return };
+    victim.failing(&["create"], 1);
 }
 
 #[test]
@@ -217,4 +208,40 @@ fn delete_killed_at_any_change_leaves_nothing() {
 fn delete_by_force_killed_at_any_change_leaves_nothing() {
     let Some(victim) = Victim::new("force", "exec sleep 60") else { return };
     victim.swept(&|| victim.ok(&["run", "-d"]), &["delete", "--force"], 1);
+}
+
+#[test]
+fn update_killed_at_any_change_leaves_nothing() {
+    let Some(victim) = Victim::new("update", "exec sleep 60") else { return };
+    let args = ["update", "--pids-limit", "50", "--memory", "100000000"];
+    victim.swept(&|| victim.ok(&["run", "-d"]), &args, 1);
+}
+
+#[test]
+fn pause_and_resume_killed_at_any_change_leave_nothing() {
+    let Some(victim) = Victim::new("pause", "exec sleep 60") else { return };
+    victim.swept(&|| victim.ok(&["run", "-d"]), &["pause"], 1);
+    let paused = || {
+        victim.ok(&["run", "-d"]);
+        victim.ok(&["pause"]);
+    };
+    victim.swept(&paused, &["resume"], 1);
+}
+
+/// Needs CRIU as well, and a kernel it knows.
+#[test]
+fn checkpoint_killed_at_any_change_leaves_nothing() {
+    let Some(victim) = Victim::new("checkpoint", "exec sleep 60") else { return };
+    match Command::new("criu").arg("check").output() {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => return println!("skipped: criu check: {}", text(&output.stderr)),
+        Err(error) => {
+            println!("skipped: criu: {error}");
+            return assert!(std::env::var_os("RCNT_TESTS_MUST_WORK").is_none());
+        }
+    }
+    let images = victim.bundle.path("images");
+    let args = ["checkpoint", "--image-path", images.to_str().unwrap()];
+    let args = [&args[..], &["--manage-cgroups-mode=ignore"]].concat();
+    victim.swept(&|| victim.ok(&["run", "-d"]), &args, 3);
 }

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 const BUSYBOX: &str = "/bin/busybox";
 
@@ -121,11 +122,55 @@ impl Bundle {
         shell.stdin(Stdio::null()).output().unwrap()
     }
 
+    /// No mount, state, cgroup or process of container `id`.
+    #[track_caller]
+    pub fn nothing_is_left(&self, id: &str) {
+        let bundle = self.path("");
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(bundle.to_str().unwrap()), "{mounts}");
+        let state = self.path("state").join(id);
+        assert!(!state.exists(), "{:?}", std::fs::read_dir(&state).unwrap().collect::<Vec<_>>());
+        assert_eq!(cgroups(id), Vec::<String>::new());
+        // The killed ones are gone when their parents have noticed.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let left = processes(id, &bundle);
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{left:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     pub fn status(&self, id: &str) -> String {
         let state = self.oci(&["state", id]);
         let state: serde_json::Value = serde_json::from_slice(&state.stdout).unwrap();
         state["status"].as_str().unwrap().to_owned()
     }
+}
+
+/// Cgroups of that name, in any hierarchy.
+fn cgroups(id: &str) -> Vec<String> {
+    let find = ["/sys/fs/cgroup", "-maxdepth", "6", "-type", "d", "-name", id];
+    let found = Command::new("find").args(find).stderr(Stdio::null()).output().unwrap();
+    text(&found.stdout).lines().map(str::to_owned).collect()
+}
+
+/// Processes that say the id or run in the bundle.
+fn processes(id: &str, bundle: &Path) -> Vec<String> {
+    let pids = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit());
+    let of = pids.filter_map(|entry| {
+        let read = |name| std::fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+        let below = |name| {
+            std::fs::read_link(entry.path().join(name)).is_ok_and(|path| path.starts_with(bundle))
+        };
+        let (command, cgroup) = (read("cmdline"), read("cgroup"));
+        let its = command.contains(id) || cgroup.contains(id) || below("root") || below("cwd");
+        its.then(|| format!("{:?} {command:?} {cgroup}", entry.file_name()))
+    });
+    of.collect()
 }
 
 pub fn text(bytes: &[u8]) -> &str {

@@ -229,8 +229,7 @@ impl Container {
         let io = ChildIo::Pipes { stdin: None, stdout: child_out, stderr: child_err };
         let mut init = spawn(&self.plan, io, &mut nothing).unwrap();
         let cgroup = self.plan.cgroup.path.clone();
-        // A child that failed already cannot be told to go on.
-        let _ = init.network_ready();
+        init.network_ready().unwrap();
         match init.wait_started() {
             Ok(_) => Ok(Live { init, stdout, stderr, cgroup }),
             Err(error) => {

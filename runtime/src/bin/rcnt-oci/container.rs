@@ -173,10 +173,9 @@ fn prepare(init: &mut Init, saved: &Saved) -> Result<Option<OwnedFd>, Error> {
         hooks::run("prestart", &outside.prestart, &saved.json(Status::Created), &[])?;
         let state = saved.json(Status::Creating);
         hooks::run("createRuntime", &outside.create_runtime, &state, &[])?;
-        // Gone means that it has failed, which it tells next.
-        let _ = init.hooks_done();
+        init.hooks_done().map_err(Error::io("go on after the hooks"))?;
     }
-    let _ = init.network_ready();
+    init.network_ready().map_err(Error::io("have the container go on"))?;
     Ok(init.wait_ready()?.terminal)
 }
 

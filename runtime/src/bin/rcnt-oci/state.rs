@@ -154,7 +154,12 @@ impl Directory {
         rcnt_base::files::create_dirs(root).map_err(named)?;
         // Others may pass through, to the FIFO; only root lists it.
         self.io(std::fs::DirBuilder::new().mode(0o711).create(&self.0))?;
-        self.lock(FlockOperation::NonBlockingLockExclusive)
+        self.lock_to_change().inspect_err(|error| {
+            if matches!(error, StateError::Io { .. }) {
+                // Empty, or somebody else's by now.
+                let _ = std::fs::remove_dir(&self.0);
+            }
+        })
     }
 
     /// For a command that changes the container.
