@@ -2,7 +2,7 @@
 //! it is ([`State`], rewritten at each change).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use rcnt_base::ids::{ContainerId, Digest, Name};
@@ -170,6 +170,12 @@ impl State {
             endpoints: Vec::new(),
             ports: Vec::new(),
         }
+    }
+
+    /// Its addresses on networks of ours while it runs.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let of = |e: &Endpoint| [Some(e.address4.0.into()), e.address6.map(|(a, _)| a.into())];
+        self.endpoints.iter().flat_map(of).flatten().collect()
     }
 
     /// This state after the process has ended.

@@ -125,6 +125,17 @@ pub enum EngineError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A filter of packets.
+    #[error(transparent)]
+    Filter(#[from] netstack::capture::filter::FilterError),
+    /// The packets of a container.
+    #[error("cannot capture packets of {name}")]
+    Capture {
+        /// The container's name.
+        name: String,
+        /// Why.
+        source: Box<netstack::capture::CaptureError>,
+    },
     /// The container did not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -177,6 +188,9 @@ impl EngineError {
                 if error.message.to_lowercase().contains("function not implemented") =>
             {
                 Some("rcnt needs Linux 5.12 or later, with overlayfs and all namespaces")
+            }
+            EngineError::Filter(_) => {
+                Some("a filter is written as tcpdump's: tcp port 80 and not src 10.0.0.0/8")
             }
             EngineError::NoCommand => {
                 Some("the image has no CMD or ENTRYPOINT: say what to run after its name")

@@ -4,6 +4,7 @@
 //!
 //! - [`request`] flags → what is wanted (pure); [`plan`] → what is done (pure)
 //! - [`mod@create`], [`mod@start`], [`mod@stop`], [`mod@exec`], [`logs`], [`inspect`]  the verbs
+//! - [`mod@capture`]  packets of a container
 //! - [`container`], [`records`], [`paths`]  what is stored, and where
 //! - [`journal`] the undo list; [`repair`] what a crash left
 //! - [`supervisor`] the process beside each container; [`session`] its clients
@@ -21,6 +22,7 @@ pub use rcnt_base::roots::Roots;
 pub use rcnt_images as images;
 pub use rcnt_netstack as netstack;
 
+pub mod capture;
 pub mod config;
 pub mod container;
 pub mod create;
@@ -278,6 +280,18 @@ impl Engine {
     /// The container in docker's JSON. See [`inspect::container`].
     pub fn inspect(&self, container: &Container) -> serde_json::Value {
         inspect::container(self, container)
+    }
+
+    /// Begins to capture a container's packets. See [`capture::capture`].
+    ///
+    /// # Errors
+    /// As [`capture::capture`].
+    pub fn capture(
+        &self,
+        container: &Container,
+        args: &capture::CaptureArgs,
+    ) -> Result<capture::ContainerCapture> {
+        capture::capture(self, container, args)
     }
 
     /// Opens a container's log. See [`logs::open`].

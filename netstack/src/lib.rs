@@ -1,6 +1,7 @@
 //! The networks of rcnt: from a wish (`-p 8080:80 --net=bridge`) to links,
 //! addresses, routes and nftables map elements, and back.
 //!
+//! - [`capture`] the packets of a namespace; [`namespace`] visits to one
 //! - [`plan`]  what one container's network shall be, and its undo list (pure)
 //! - [`apply`] sends a plan to the kernel, takes it back; [`sysctl`] the settings it needs
 //! - [`facts`] links, addresses, routes of the host, as structs
@@ -16,12 +17,14 @@
 #![forbid(unsafe_code)]
 
 pub mod apply;
+pub mod capture;
 pub mod cidr;
 pub mod claims;
 pub mod facts;
 pub mod ipam;
 pub mod members;
 pub mod names;
+pub mod namespace;
 pub mod network;
 pub mod plan;
 pub mod ports;

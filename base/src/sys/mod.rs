@@ -8,6 +8,7 @@ pub mod datagram;
 pub mod memory;
 pub mod mount;
 pub mod netlink;
+pub mod packet;
 pub mod process;
 pub mod scheduling;
 pub mod sealed;

@@ -2,6 +2,7 @@
 //! answer. No file here decides anything about containers.
 
 mod attach;
+mod capture;
 mod disk;
 mod exec;
 mod foreground;
@@ -46,6 +47,7 @@ pub(crate) fn dispatch(global: Global, command: Command) -> Result<u8, Failure> 
     }
     match command {
         Command::Attach(flags) => attach::attach(&open(global)?, flags),
+        Command::Capture(flags) => capture::capture(&open(global)?, &flags),
         Command::Completion(flags) => crate::completion::script(flags.shell).map(|()| 0),
         Command::Create(flags) => run::create(global, *flags),
         Command::Exec(flags) => exec::exec(&open(global)?, *flags),

@@ -3,6 +3,7 @@
 //! one table; a new command is a line here and a file in `commands/`.
 
 mod containers;
+mod look;
 mod others;
 
 use clap::ArgMatches;
@@ -12,12 +13,14 @@ use super::container::{
     StartFlags, StopFlags, WaitFlags,
 };
 use super::image::{ImagesFlags, ImportFlags, LoadFlags, PullFlags, RemoveImageFlags};
+use super::look::CaptureFlags;
 use super::run::RunFlags;
 use super::system::{CompletionFlags, FormatFlags, ManFlags};
 use containers::{
     ATTACH, CREATE, EXEC, INSPECT, INSPECT_CONTAINER, INSPECT_IMAGE, KILL, LOGS, PORT, PS, REMOVE,
     RESTART, RUN, START, STOP, WAIT,
 };
+use look::CAPTURE;
 use others::{COMPLETION, IMAGES, IMPORT, INFO, LOAD, MAN, PULL, REMOVE_IMAGE, VERSION};
 
 /// What is to be done, as typed.
@@ -25,6 +28,8 @@ use others::{COMPLETION, IMAGES, IMPORT, INFO, LOAD, MAN, PULL, REMOVE_IMAGE, VE
 pub(crate) enum Command {
     /// `attach`.
     Attach(AttachFlags),
+    /// `capture`.
+    Capture(CaptureFlags),
     /// `completion`.
     Completion(CompletionFlags),
     /// `create`.
@@ -173,6 +178,7 @@ pub(crate) static VERBS: &[&Verb] = &[
     &LOGS,
     &INSPECT,
     &PORT,
+    &CAPTURE,
     &START,
     &STOP,
     &RESTART,
@@ -197,6 +203,7 @@ pub(crate) static GROUPS: &[Group] = &[
         about: "Manage containers",
         members: &[
             plain(&ATTACH),
+            plain(&CAPTURE),
             plain(&CREATE),
             plain(&EXEC),
             plain(&INSPECT_CONTAINER),

@@ -1,0 +1,481 @@
+//! Words → [`Filter`]. As with tcpdump, `not` binds closest, `and` and `or` bind
+//! alike and from left to right, and a bare value takes the words said before the
+//! last one: `port 80 or 443`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{Direction, Filter, Names, Protocol, Test, bits};
+
+/// A filter that is none; Displays the word that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    /// A word that nothing of the language is.
+    #[error("'{0}' is not understood in a filter")]
+    Word(String),
+    /// The end, or a word, where something else was expected.
+    #[error("{expected} is missing {}", place(.before))]
+    Missing {
+        /// What should be there.
+        expected: &'static str,
+        /// The word that is there; empty at the end.
+        before: String,
+    },
+    /// A value that is not one.
+    #[error("'{word}' is not {what}")]
+    Value {
+        /// As typed.
+        word: String,
+        /// "a port".
+        what: &'static str,
+    },
+    /// `tcp host`.
+    #[error("'{protocol}' cannot stand before '{kind}': say '{protocol} and {kind} …'")]
+    Qualifier {
+        /// `tcp`.
+        protocol: &'static str,
+        /// `host`.
+        kind: &'static str,
+    },
+    /// `ip6 host 10.0.0.1`.
+    #[error("{address} is not an address of '{protocol}'")]
+    Family {
+        /// `ip6`.
+        protocol: &'static str,
+        /// The address.
+        address: IpAddr,
+    },
+    /// More brackets than anybody types.
+    #[error("too many '(' and 'not' within each other")]
+    TooDeep,
+}
+
+fn place(before: &str) -> String {
+    if before.is_empty() { "at the end".to_owned() } else { format!("before '{before}'") }
+}
+
+/// Brackets within brackets.
+const DEPTH: u32 = 200;
+
+/// What a value is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Host,
+    Net,
+    Port,
+    PortRange,
+}
+
+impl Kind {
+    /// The word before it, and what that word wants.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Host => ("host", "an address"),
+            Self::Net => ("net", "a network"),
+            Self::Port => ("port", "a port"),
+            Self::PortRange => ("portrange", "a range of ports"),
+        }
+    }
+
+    fn of(word: &str) -> Option<Self> {
+        let all = [Self::Host, Self::Net, Self::Port, Self::PortRange];
+        all.into_iter().find(|kind| kind.words().0 == word)
+    }
+}
+
+/// The words before a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Qualifiers {
+    protocol: Option<Protocol>,
+    direction: Direction,
+    kind: Kind,
+}
+
+impl Filter {
+    /// Reads a filter; no words at all want every packet. `names` is what `host`
+    /// knows besides addresses.
+    ///
+    /// # Errors
+    /// The word that is wrong.
+    pub fn parse(text: &str, names: &Names) -> Result<Self, FilterError> {
+        let words = split(text);
+        if words.is_empty() {
+            return Ok(Self::All);
+        }
+        let mut parser = Parser { words: &words, at: 0, names, last: None };
+        let filter = parser.expression(0)?;
+        match parser.peek() {
+            None => Ok(filter),
+            Some(word) => Err(FilterError::Word(word.to_owned())),
+        }
+    }
+}
+
+/// Words, and the signs that need no space around them.
+fn split(text: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    for word in text.split_whitespace() {
+        let mut rest = word;
+        while !rest.is_empty() {
+            let end = match rest.find(['(', ')', '!', '&', '|']) {
+                Some(0) if rest.starts_with("&&") || rest.starts_with("||") => 2,
+                Some(0) => 1,
+                Some(end) => end,
+                None => rest.len(),
+            };
+            let (word, after) = rest.split_at(end);
+            words.push(word);
+            rest = after;
+        }
+    }
+    words
+}
+
+struct Parser<'a> {
+    words: &'a [&'a str],
+    at: usize,
+    names: &'a Names,
+    /// What the last value was qualified with.
+    last: Option<Qualifiers>,
+}
+
+impl<'a> Parser<'a> {
+    fn peek(&self) -> Option<&'a str> {
+        self.ahead(0)
+    }
+
+    fn ahead(&self, more: usize) -> Option<&'a str> {
+        self.words.get(self.at + more).copied()
+    }
+
+    fn missing(&self, expected: &'static str) -> FilterError {
+        FilterError::Missing { expected, before: self.peek().unwrap_or_default().to_owned() }
+    }
+
+    fn expression(&mut self, depth: u32) -> Result<Filter, FilterError> {
+        let mut left = self.term(depth)?;
+        loop {
+            let join = match self.peek() {
+                Some("and" | "&&") => Filter::and,
+                Some("or" | "||") => Filter::or,
+                _ => return Ok(left),
+            };
+            self.at += 1;
+            left = join(left, self.term(depth)?);
+        }
+    }
+
+    fn term(&mut self, depth: u32) -> Result<Filter, FilterError> {
+        if depth > DEPTH {
+            return Err(FilterError::TooDeep);
+        }
+        match self.peek() {
+            Some("not" | "!") => {
+                self.at += 1;
+                Ok(Filter::Not(Box::new(self.term(depth + 1)?)))
+            }
+            Some("(") => {
+                self.at += 1;
+                let inner = self.expression(depth + 1)?;
+                if self.peek() != Some(")") {
+                    return Err(self.missing("')'"));
+                }
+                self.at += 1;
+                Ok(inner)
+            }
+            Some("less" | "greater") => self.length(),
+            _ => self.primitive(),
+        }
+    }
+
+    fn primitive(&mut self) -> Result<Filter, FilterError> {
+        let Some(first) = self.peek() else {
+            return Err(self.missing("something to look for"));
+        };
+        let protocol = Protocol::ALL.into_iter().find(|p| p.word() == first);
+        self.at += usize::from(protocol.is_some());
+        let direction = self.direction();
+        let kind = self.peek().and_then(Kind::of);
+        self.at += usize::from(kind.is_some());
+        match (protocol, direction, kind, self.last) {
+            (Some(protocol), None, None, _) if self.ends_here() => {
+                Ok(Filter::Test(Test::Protocol(protocol)))
+            }
+            // `tcp prot 80`: rather a misspelt keyword than the address of a host.
+            (Some(protocol), None, None, _) if !protocol.has_addresses() => {
+                Err(FilterError::Word(self.peek().unwrap_or_default().to_owned()))
+            }
+            // A value alone: as the last one.
+            (None, None, None, Some(last)) => self.value(last),
+            (protocol, direction, kind, _) => self.value(Qualifiers {
+                protocol,
+                direction: direction.unwrap_or_default(),
+                kind: kind.unwrap_or(Kind::Host),
+            }),
+        }
+    }
+
+    /// Whether no value can follow.
+    fn ends_here(&self) -> bool {
+        matches!(self.peek(), None | Some(")" | "and" | "&&" | "or" | "||"))
+    }
+
+    fn length(&mut self) -> Result<Filter, FilterError> {
+        let test = if self.peek() == Some("greater") { Test::Greater } else { Test::Less };
+        self.at += 1;
+        let Some(word) = self.peek() else { return Err(self.missing("a number of bytes")) };
+        let wrong = |_| FilterError::Value { word: word.to_owned(), what: "a number of bytes" };
+        let bytes = word.parse().map_err(wrong)?;
+        self.at += 1;
+        Ok(Filter::Test(test(bytes)))
+    }
+
+    /// `src`, `dst`, `src or dst`, `src and dst`.
+    fn direction(&mut self) -> Option<Direction> {
+        let (first, other) = match self.peek()? {
+            "src" => (Direction::Source, "dst"),
+            "dst" => (Direction::Destination, "src"),
+            _ => return None,
+        };
+        let joined = self.ahead(2) == Some(other);
+        let (direction, words) = match self.ahead(1) {
+            Some("or" | "||") if joined => (Direction::Either, 3),
+            Some("and" | "&&") if joined => (Direction::Both, 3),
+            _ => (first, 1),
+        };
+        self.at += words;
+        Some(direction)
+    }
+
+    fn value(&mut self, qualifiers: Qualifiers) -> Result<Filter, FilterError> {
+        let Qualifiers { protocol, direction, kind } = qualifiers;
+        let fits = |p: Protocol| match kind {
+            Kind::Host | Kind::Net => p.has_addresses(),
+            Kind::Port | Kind::PortRange => p.has_ports(),
+        };
+        if let Some(protocol) = protocol.filter(|p| !fits(*p)) {
+            let (protocol, kind) = (protocol.word(), kind.words().0);
+            return Err(FilterError::Qualifier { protocol, kind });
+        }
+        if self.ends_here() {
+            return Err(self.missing(kind.words().1));
+        }
+        let word = self.peek().unwrap_or_default();
+        self.at += 1;
+        let port = |(first, last)| Test::Port { transport: protocol, direction, first, last };
+        let filter = match kind {
+            Kind::Host => self.host(word, protocol, direction)?,
+            Kind::Net => {
+                let (address, prefix) = self.net(word)?;
+                net(protocol, direction, address, prefix)?
+            }
+            Kind::Port => Filter::Test(port(parse_port(word).map(|p| (p, p))?)),
+            Kind::PortRange => Filter::Test(port(parse_range(word)?)),
+        };
+        self.last = Some(qualifiers);
+        Ok(filter)
+    }
+
+    /// An address, or a name with all of its addresses that fit.
+    fn host(
+        &self,
+        word: &str,
+        family: Option<Protocol>,
+        direction: Direction,
+    ) -> Result<Filter, FilterError> {
+        if let Ok(address) = word.parse::<IpAddr>() {
+            return net(family, direction, address, bits(address));
+        }
+        let addresses = self.names.get(word).into_iter().flatten();
+        let tests = addresses.filter_map(|a| net(family, direction, *a, bits(*a)).ok());
+        let said = self.at.checked_sub(2).and_then(|n| self.words.get(n));
+        let unknown = || match said {
+            Some(&("host" | "src" | "dst")) => FilterError::Value {
+                word: word.to_owned(),
+                what: "an address, nor the name of a running container",
+            },
+            // Rather a misspelt keyword.
+            _ => FilterError::Word(word.to_owned()),
+        };
+        tests.reduce(Filter::or).ok_or_else(unknown)
+    }
+
+    /// `10.0.0.0/8`, `10.0.0.0 mask 255.0.0.0`, `10`, `192.168`, `fd00::/8`.
+    fn net(&mut self, word: &str) -> Result<(IpAddr, u8), FilterError> {
+        let wrong = || FilterError::Value { word: word.to_owned(), what: "a network" };
+        let (text, length) = match word.split_once('/') {
+            Some((text, length)) => (text, Some(length.parse::<u8>().map_err(|_| wrong())?)),
+            None => (word, None),
+        };
+        let (address, whole) = match text.parse::<IpAddr>() {
+            Ok(address) => (address, bits(address)),
+            Err(_) => partial(text).ok_or_else(wrong)?,
+        };
+        let prefix = match length {
+            None if self.peek() == Some("mask") => self.mask()?,
+            length => length.unwrap_or(whole),
+        };
+        if prefix > bits(address) {
+            return Err(wrong());
+        }
+        if masked(address, prefix) != address {
+            let what = "a network: it has bits set outside its prefix";
+            return Err(FilterError::Value { word: word.to_owned(), what });
+        }
+        Ok((address, prefix))
+    }
+
+    fn mask(&mut self) -> Result<u8, FilterError> {
+        self.at += 1;
+        let Some(word) = self.peek() else { return Err(self.missing("a mask")) };
+        self.at += 1;
+        let mask = word.parse::<Ipv4Addr>().map(u32::from).ok();
+        mask.filter(|m| m.leading_ones() + m.trailing_zeros() >= 32)
+            .and_then(|m| u8::try_from(m.leading_ones()).ok())
+            .ok_or_else(|| FilterError::Value { word: word.to_owned(), what: "a mask" })
+    }
+}
+
+fn net(
+    family: Option<Protocol>,
+    direction: Direction,
+    address: IpAddr,
+    prefix: u8,
+) -> Result<Filter, FilterError> {
+    match family {
+        Some(protocol) if (protocol == Protocol::Ip6) != address.is_ipv6() => {
+            Err(FilterError::Family { protocol: protocol.word(), address })
+        }
+        family => Ok(Filter::Test(Test::Net { family, direction, address, prefix })),
+    }
+}
+
+/// `10`, `192.168`: the bytes that are there count.
+fn partial(text: &str) -> Option<(IpAddr, u8)> {
+    let mut octets = [0; 4];
+    let mut count = 0;
+    for part in text.split('.') {
+        *octets.get_mut(count)? = part.parse().ok()?;
+        count += 1;
+    }
+    Some((octets.into(), u8::try_from(count * 8).ok()?))
+}
+
+/// The address without its last bits.
+pub(super) fn masked(address: IpAddr, prefix: u8) -> IpAddr {
+    let prefix = u32::from(prefix);
+    match address {
+        IpAddr::V4(a) => {
+            let mask = u32::MAX.checked_shl(32_u32.saturating_sub(prefix)).unwrap_or(0);
+            Ipv4Addr::from(u32::from(a) & mask).into()
+        }
+        IpAddr::V6(a) => {
+            let mask = u128::MAX.checked_shl(128_u32.saturating_sub(prefix)).unwrap_or(0);
+            Ipv6Addr::from(u128::from(a) & mask).into()
+        }
+    }
+}
+
+/// The services people name (services(5)); a filter shall mean the same everywhere.
+const SERVICES: [(&str, u16); 12] = [
+    ("ssh", 22),
+    ("smtp", 25),
+    ("domain", 53),
+    ("http", 80),
+    ("ntp", 123),
+    ("imap", 143),
+    ("snmp", 161),
+    ("ldap", 389),
+    ("https", 443),
+    ("mysql", 3306),
+    ("postgresql", 5432),
+    ("redis", 6379),
+];
+
+fn parse_port(word: &str) -> Result<u16, FilterError> {
+    let service = SERVICES.iter().find(|(name, _)| *name == word).map(|(_, port)| *port);
+    service
+        .or_else(|| word.parse().ok())
+        .ok_or_else(|| FilterError::Value { word: word.to_owned(), what: "a port" })
+}
+
+fn parse_range(word: &str) -> Result<(u16, u16), FilterError> {
+    let wrong = || FilterError::Value { word: word.to_owned(), what: "a range of ports" };
+    let (first, last) = word.split_once('-').ok_or_else(wrong)?;
+    let port = |text| parse_port(text).map_err(|_| wrong());
+    let range = (port(first)?, port(last)?);
+    if range.0 <= range.1 { Ok(range) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<String, String> {
+        let db = vec![[10, 0, 0, 5].into(), "fd00::5".parse().unwrap()];
+        let names = Names::from([("db".into(), db)]);
+        Filter::parse(text, &names).map(|f| f.to_string()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn filters_mean_what_tcpdump_says() {
+        for (text, wanted) in [
+            ("", ""),
+            ("tcp", "tcp"),
+            ("10.0.0.1", "host 10.0.0.1"),
+            ("src 10.0.0.1", "src host 10.0.0.1"),
+            ("port 80 or 443", "(port 80) or (port 443)"),
+            ("tcp dst port http or https", "(tcp dst port 80) or (tcp dst port 443)"),
+            ("host 10.0.0.1 and 10.0.0.2", "(host 10.0.0.1) and (host 10.0.0.2)"),
+            // From left to right, both alike.
+            ("arp or icmp and ip", "((arp) or (icmp)) and (ip)"),
+            ("arp or (icmp and ip)", "(arp) or ((icmp) and (ip))"),
+            ("not arp and tcp", "(not (arp)) and (tcp)"),
+            ("!arp&&tcp", "(not (arp)) and (tcp)"),
+            ("src or dst port 53", "port 53"),
+            ("src and dst net 10", "src and dst net 10.0.0.0/8"),
+            ("net 192.168", "net 192.168.0.0/16"),
+            ("net 10.1.0.0 mask 255.255.0.0", "net 10.1.0.0/16"),
+            ("net 0.0.0.0 mask 0.0.0.0", "net 0.0.0.0/0"),
+            ("net 10.1.2.3", "host 10.1.2.3"),
+            ("src 10.0.0.1 or dst 10.0.0.2", "(src host 10.0.0.1) or (dst host 10.0.0.2)"),
+            ("udp portrange 5000-5010", "udp portrange 5000-5010"),
+            ("host db", "(host 10.0.0.5) or (host fd00::5)"),
+            ("db", "(host 10.0.0.5) or (host fd00::5)"),
+            ("ip6 host db", "ip6 host fd00::5"),
+            ("arp host 10.0.0.1", "arp host 10.0.0.1"),
+            ("greater 100", "greater 100"),
+        ] {
+            assert_eq!(parse(text).as_deref(), Ok(wanted), "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_word() {
+        for (text, wanted) in [
+            ("prt 80", "'prt' is not understood in a filter"),
+            ("tcp prot 80", "'prot' is not understood in a filter"),
+            ("tcp port", "a port is missing at the end"),
+            ("port and tcp", "a port is missing before 'and'"),
+            ("port 80 80", "'80' is not understood in a filter"),
+            ("port eighty", "'eighty' is not a port"),
+            ("port 65536", "'65536' is not a port"),
+            ("portrange 10-5", "'10-5' is not a range of ports"),
+            ("(tcp", "')' is missing at the end"),
+            ("tcp)", "')' is not understood in a filter"),
+            ("tcp and", "something to look for is missing at the end"),
+            ("net 10.0.0.1/8", "'10.0.0.1/8' is not a network: it has bits set outside its prefix"),
+            ("net 10.0.0.0/33", "'10.0.0.0/33' is not a network"),
+            ("tcp host 10.0.0.1", "'tcp' cannot stand before 'host': say 'tcp and host …'"),
+            ("ip port 80", "'ip' cannot stand before 'port': say 'ip and port …'"),
+            ("ip6 host 10.0.0.1", "10.0.0.1 is not an address of 'ip6'"),
+            ("host web", "'web' is not an address, nor the name of a running container"),
+            ("less much", "'much' is not a number of bytes"),
+            ("tcp & udp", "'&' is not understood in a filter"),
+        ] {
+            assert_eq!(parse(text), Err(wanted.to_owned()), "{text}");
+        }
+        for sign in ["(", "!"] {
+            assert_eq!(parse(&sign.repeat(9999)), Err(FilterError::TooDeep.to_string()));
+        }
+    }
+}
