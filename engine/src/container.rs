@@ -11,7 +11,7 @@ use rcnt_netstack::ports::{ContainerPort, PublishedPort};
 use serde::{Deserialize, Deserializer, Serialize};
 use time::OffsetDateTime;
 
-use crate::request::RunRequest;
+use crate::request::{EndpointRequest, RunRequest};
 
 /// Version of `container.json` and `state.json`.
 pub const SCHEMA: u32 = 1;
@@ -243,6 +243,9 @@ pub struct Endpoint {
     pub address6: Option<(Ipv6Addr, u8)>,
     /// As `gateway4`.
     pub gateway6: Option<Ipv6Addr>,
+    /// As what it was asked for.
+    #[serde(default)]
+    pub request: EndpointRequest,
 }
 
 fn first_interface() -> String {

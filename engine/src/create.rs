@@ -15,7 +15,7 @@ use crate::error::{EngineError, Result};
 use crate::facts::HostFacts;
 use crate::pull::{PullOptions, image};
 use crate::request::{self, NetworkMode, RunArgs, RunRequest};
-use crate::{Engine, names, plan, records, signals, volumes};
+use crate::{Engine, names, network, plan, records, signals, volumes};
 
 /// Seconds that `stop` waits, unless told otherwise.
 const STOP_TIMEOUT: i64 = 10;
@@ -107,15 +107,24 @@ fn seccomp_profile(request: &RunRequest) -> Result<Option<String>> {
 
 /// The network must exist, and a container to join too: its name becomes its id.
 fn check_network(engine: &Engine, request: &mut RunRequest) -> Result<()> {
+    for endpoint in &mut request.endpoints {
+        // The default network is decided when it is first used.
+        if endpoint.network != "bridge" {
+            *endpoint = network::checked(engine, endpoint.clone())?;
+        }
+    }
     match &mut request.network {
         NetworkMode::Container(target) => {
             *target = engine.find(target)?.id.to_string();
             Ok(())
         }
-        NetworkMode::Bridge(name) if name != "bridge" => {
-            Err(EngineError::NoSuchNetwork(name.clone()))
+        NetworkMode::Bridge(name) => {
+            if let Some(first) = request.endpoints.first() {
+                name.clone_from(&first.network);
+            }
+            Ok(())
         }
-        _ => Ok(()),
+        NetworkMode::None | NetworkMode::Host => Ok(()),
     }
 }
 

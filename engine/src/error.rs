@@ -53,6 +53,9 @@ pub enum EngineError {
     /// `--network`.
     #[error("network {0} not found")]
     NoSuchNetwork(String),
+    /// `--ip`, `--ip6`.
+    #[error("invalid endpoint settings: no configured subnet contains IP address {0}")]
+    OutsideSubnet(std::net::IpAddr),
     /// `--network=container:`.
     #[error("cannot join network of a non running container: {0}")]
     JoinStopped(String),
@@ -180,7 +183,7 @@ impl EngineError {
                 Some("create it, or use -v, which makes missing directories")
             }
             EngineError::NoSuchNetwork(_) => {
-                Some("the networks are: bridge, none, host, container:<name or id>")
+                Some("rcnt network ls lists the networks, rcnt network create makes one")
             }
             EngineError::JoinStopped(_) => Some("start that container first"),
             // ENOSYS, which says nothing of what is missing.

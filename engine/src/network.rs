@@ -8,18 +8,23 @@ use rcnt_base::files::{self, Durability};
 use rcnt_base::ids::ContainerId;
 use rcnt_base::trace::Step;
 use rcnt_netstack::apply;
-use rcnt_netstack::claims::{self, ClaimRequest, Claims};
-use rcnt_netstack::members::{self, Member};
-use rcnt_netstack::network::{BridgeConfig, Network, default_network_here};
-use rcnt_netstack::plan::{BridgePlan, EndpointPlan, Mac, NetworkPlan, table_name};
-use rcnt_netstack::ports;
-use serde::Deserialize;
+use rcnt_netstack::claims::{self, ClaimRequest, Claims, Lease};
+use rcnt_netstack::network::{self, BridgeConfig, Network, default_network_here};
+use rcnt_netstack::plan::{BridgePlan, NetworkPlan, table_name};
+use rcnt_netstack::ports::{self, PortSpec, PublishedPort};
 
 use crate::Engine;
-use crate::container::{Container, Endpoint, Status, one_or_many};
+use crate::container::{Container, Endpoint, Status};
 use crate::error::{EngineError, Result};
-use crate::paths::Paths;
-use crate::request::NetworkMode;
+use crate::request::{EndpointRequest, NetworkMode};
+
+mod endpoint;
+mod gateway;
+mod stored;
+
+use endpoint::Parts;
+use gateway::Wish;
+pub(crate) use stored::{enlist, plans, write_plans};
 
 /// Where a container is on the network.
 #[derive(Debug)]
@@ -37,6 +42,16 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    fn nowhere() -> Self {
+        Self {
+            plans: Vec::new(),
+            endpoints: Vec::new(),
+            claims: Vec::new(),
+            join: None,
+            joined: None,
+        }
+    }
+
     /// Whether it has an IPv6 address.
     pub(crate) fn has_ipv6(&self) -> bool {
         self.endpoints.iter().any(|e| e.address6.is_some())
@@ -63,16 +78,9 @@ impl Place {
 /// # Errors
 /// No such network, a taken port or address, a container to join that does not run.
 pub(crate) fn place(engine: &Engine, container: &Container) -> Result<Place> {
-    let nowhere = Place {
-        plans: Vec::new(),
-        endpoints: Vec::new(),
-        claims: Vec::new(),
-        join: None,
-        joined: None,
-    };
     match &container.record.request.network {
-        NetworkMode::None | NetworkMode::Host => Ok(nowhere),
-        NetworkMode::Bridge(_) => on_bridge(engine, container),
+        NetworkMode::None | NetworkMode::Host => Ok(Place::nowhere()),
+        NetworkMode::Bridge(_) => on_networks(engine, container),
         NetworkMode::Container(target) => {
             let target = engine.find(target)?;
             if target.state.status != Status::Running {
@@ -82,7 +90,7 @@ pub(crate) fn place(engine: &Engine, container: &Container) -> Result<Place> {
             let marking = EngineError::state("cannot mark the joined container");
             files::write_atomic(&engine.paths.joined(&target.id), b"", Durability::Volatile)
                 .map_err(marking)?;
-            Ok(Place { join: Some(join), joined: Some(target.id), ..nowhere })
+            Ok(Place { join: Some(join), joined: Some(target.id), ..Place::nowhere() })
         }
     }
 }
@@ -97,98 +105,124 @@ fn namespace(target: &Container) -> Result<OwnedFd> {
     Ok(namespace.into())
 }
 
-fn on_bridge(engine: &Engine, container: &Container) -> Result<Place> {
+fn on_networks(engine: &Engine, container: &Container) -> Result<Place> {
+    let mut wishes = Vec::new();
+    for request in stored::wanted(&engine.paths, container)? {
+        wishes.push(resolve(engine, request)?);
+    }
+    gateway::sort(&mut wishes);
+    let candidates: Vec<_> = wishes.iter().map(Into::into).collect();
+    let (default4, default6) = gateway::choose(&candidates);
+    let specs = published(container)?;
+    let mut claims = Vec::new();
+    for (position, wish) in wishes.iter().enumerate() {
+        // Held even while there is no way in: a network that has one may come.
+        let has_ports = position == default4.or(default6).unwrap_or(0);
+        claims.push(claim(engine, container, wish, if has_ports { &specs } else { &[] })?);
+    }
+    let ports: Vec<PublishedPort> = claims.iter().flat_map(|c| c.published.clone()).collect();
+    let table = table_name(&engine.paths.roots.instance());
+    let mut place = Place::nowhere();
+    for (position, (wish, claims)) in wishes.iter().zip(&claims).enumerate() {
+        let default_routes = (default4 == Some(position), default6 == Some(position));
+        let taken: Vec<String> = place.endpoints.iter().map(|e| e.interface.clone()).collect();
+        let id = ContainerId::random().map_err(EngineError::state("cannot name a veth"))?;
+        let parts = Parts {
+            table: &table,
+            container,
+            lease: leased(wish, claims)?,
+            // A name never used before: the pair of the last run may not be gone yet.
+            id: &id,
+            interface: endpoint::interface(wish, &taken),
+            further: position > 0,
+            default_routes,
+            published: of_families(&ports, default_routes),
+        };
+        let plan = endpoint::plan(wish, &parts)?;
+        place.endpoints.push(endpoint::endpoint(wish, &plan, &id));
+        place.plans.push(plan);
+    }
+    Ok(Place { claims, ..place })
+}
+
+/// The ports to publish, as asked for.
+fn published(container: &Container) -> Result<Vec<PortSpec>> {
     let request = &container.record.request;
-    let network = default_network(engine)?;
     let mut specs = request.publish.clone();
     if request.publish_all {
         specs = ports::publish_all(&specs, &container.record.config.exposed);
     }
-    let specs = ports::merge(specs).map_err(|e| EngineError::Claims(Box::new(e)))?;
+    ports::merge(specs).map_err(|e| EngineError::Claims(Box::new(e)))
+}
+
+/// The ports of host addresses of these families (IPv4, IPv6).
+pub(crate) fn of_families(ports: &[PublishedPort], families: (bool, bool)) -> Vec<PublishedPort> {
+    let wanted = |port: &&PublishedPort| match port.host_ip {
+        IpAddr::V4(_) => families.0,
+        IpAddr::V6(_) => families.1,
+    };
+    ports.iter().filter(wanted).cloned().collect()
+}
+
+fn leased<'a>(wish: &Wish, claims: &'a Claims) -> Result<&'a Lease> {
+    claims.lease.as_ref().ok_or_else(|| EngineError::Network {
+        name: wish.network.name.to_string(),
+        source: "no address was leased".into(),
+    })
+}
+
+/// Claims an address on the wish's network, and ports.
+fn claim(
+    engine: &Engine,
+    container: &Container,
+    wish: &Wish,
+    ports: &[PortSpec],
+) -> Result<Claims> {
     let claim = ClaimRequest {
         exec_root: &engine.paths.roots.exec,
         owner: &container.id,
         owner_name: container.name.as_str(),
-        network: &network,
-        address4: request.ip,
+        network: &wish.network,
+        address4: wish.request.ip,
+        address6: wish.request.ip6,
         lease: true,
         relay: engine.config.relays(),
-        ports: &specs,
+        ports,
     };
-    let claims = take(engine, &claim)?;
-    // A name never used before: the pair of the last run may not be gone yet.
-    let endpoint_id = ContainerId::random().map_err(EngineError::state("cannot name a veth"))?;
-    let plan = plan(engine, container, &network, &claims, &endpoint_id)?;
-    let EndpointPlan { host_interface, interface, mac, address4, address6, .. } =
-        plan.endpoint.clone();
-    let endpoint = Endpoint {
-        network: network.name,
-        network_id: network.id,
-        endpoint_id: endpoint_id.to_string(),
-        interface,
-        host_interface,
-        mac,
-        address4,
-        gateway4: Some(plan.bridge.address4.0),
-        address6,
-        gateway6: plan.bridge.address6.map(|(gateway, _)| gateway),
-    };
-    Ok(Place {
-        plans: vec![plan],
-        endpoints: vec![endpoint],
-        claims: vec![claims],
-        join: None,
-        joined: None,
-    })
+    take(engine, &claim)
 }
 
-/// The plans of a running container, in the order of its interfaces.
-#[derive(Deserialize)]
-struct Plans(#[serde(deserialize_with = "one_or_many")] Vec<NetworkPlan>);
-
-/// Saves what a container's networks shall be.
+/// A request for a user-defined network that can be met as far as can be told now.
 ///
 /// # Errors
-/// The disk is full.
-pub(crate) fn write_plans(paths: &Paths, id: &ContainerId, plans: &[NetworkPlan]) -> Result<()> {
-    files::write_json(&paths.network_plan(id), &plans, Durability::Volatile)
-        .map_err(EngineError::state("cannot write the network plan"))
+/// There is no such network, or no such address on it.
+pub(crate) fn checked(engine: &Engine, request: EndpointRequest) -> Result<EndpointRequest> {
+    let Wish { request, network } = resolve(engine, request)?;
+    let blocks = network.addresses.as_ref();
+    let contains4 = |ip| blocks.is_some_and(|b| b.subnet4.contains(ip));
+    let contains6 = |ip| blocks.and_then(|b| b.subnet6).is_some_and(|b| b.contains(ip));
+    let outside4 = request.ip.filter(|ip| !contains4(*ip)).map(IpAddr::V4);
+    let outside6 = request.ip6.filter(|ip| !contains6(*ip)).map(IpAddr::V6);
+    match outside4.or(outside6) {
+        Some(address) => Err(EngineError::OutsideSubnet(address)),
+        None => Ok(request),
+    }
 }
 
-/// What [`write_plans`] saved; nothing of a container without a bridge network.
-pub(crate) fn plans(paths: &Paths, id: &ContainerId) -> Vec<NetworkPlan> {
-    files::read_json::<Plans>(&paths.network_plan(id)).map(|plans| plans.0).unwrap_or_default()
-}
-
-/// Writes the container down as a member of each of its networks.
+/// Looks up the network of a wish; the wish is for its name from then on.
 ///
 /// # Errors
-/// The disk is full.
-pub(crate) fn enlist(paths: &Paths, container: &Container, endpoints: &[Endpoint]) -> Result<()> {
-    for endpoint in endpoints {
-        let (member, aside) = (member(container, endpoint), paths.run(&container.id));
-        members::add(&paths.roots.exec, &endpoint.network, &member, &aside)
-            .map_err(EngineError::state("cannot write down who is on the network"))?;
-    }
-    Ok(())
-}
-
-/// The container, as others on the endpoint's network know it.
-fn member(container: &Container, endpoint: &Endpoint) -> Member {
-    let hostname = &container.record.config.hostname;
-    let own = Some(hostname.clone()).filter(|name| name != container.id.short());
-    Member {
-        id: container.id.clone(),
-        name: container.name.to_string(),
-        aliases: own.into_iter().collect(),
-        links: Vec::new(),
-        address4: Some(endpoint.address4.0),
-        address6: endpoint.address6.map(|(address, _)| address),
-        mac: endpoint.mac,
-        interface: endpoint.interface.clone(),
-        host_interface: endpoint.host_interface.clone(),
-        endpoint_id: endpoint.endpoint_id.clone(),
-    }
+/// There is none, or none of containers.
+pub(crate) fn resolve(engine: &Engine, mut request: EndpointRequest) -> Result<Wish> {
+    let network = match request.network.as_str() {
+        "bridge" => default_network(engine)?,
+        name => network::find(&engine.paths.roots, name).map_err(|error| match error {
+            network::FindError::NotFound(name) => EngineError::NoSuchNetwork(name),
+            error => EngineError::Network { name: name.to_owned(), source: Box::new(error) },
+        })?,
+    };
+    request.network = network.name.to_string();
+    Ok(Wish { request, network })
 }
 
 /// Claims; where the dead may be in the way, once more without them.
@@ -208,41 +242,6 @@ fn take(engine: &Engine, request: &ClaimRequest<'_>) -> Result<Claims> {
         }
         taken => Ok(taken?),
     }
-}
-
-fn plan(
-    engine: &Engine,
-    container: &Container,
-    network: &Network,
-    claims: &Claims,
-    endpoint_id: &ContainerId,
-) -> Result<NetworkPlan> {
-    let unusable = |why: &str| EngineError::Network {
-        name: network.name.to_string(),
-        source: why.to_owned().into(),
-    };
-    let lease = claims.lease.as_ref().ok_or_else(|| unusable("no address was leased"))?;
-    let bridge = BridgePlan::of(network).ok_or_else(|| unusable("it is no bridge network"))?;
-    let mac = container.record.request.mac_address.map_or_else(|| Mac::from_ipv4(lease.v4), Mac);
-    let ((gateway4, prefix4), gateway6) = (bridge.address4, bridge.address6);
-    Ok(NetworkPlan {
-        table: table_name(&engine.paths.roots.instance()),
-        endpoint: EndpointPlan {
-            host_interface: format!("veth{}", endpoint_id.as_str().get(..11).unwrap_or_default()),
-            interface: "eth0".to_owned(),
-            mac,
-            address4: (lease.v4, prefix4),
-            gateway4: Some(gateway4),
-            address6: gateway6.and_then(|(_, prefix)| lease.v6.map(|address| (address, prefix))),
-            gateway6: gateway6.map(|(gateway, _)| gateway),
-            mtu: bridge.mtu,
-            hairpin: true,
-        },
-        bridge,
-        published: claims.published.clone(),
-        owner: container.id.clone(),
-        owner_name: container.name.to_string(),
-    })
 }
 
 /// The network `bridge`: as stored, or decided now.

@@ -1,7 +1,7 @@
 //! Where the engine's files are, and nothing else.
 //!
 //! ```text
-//! data-root/containers/<id>/{container.json,state.json,lock,log.json,upper,work,hosts,hostname,resolv.conf}
+//! data-root/containers/<id>/{container.json,state.json,networks.json,lock,log.json,upper,work,hosts,hostname,resolv.conf}
 //! data-root/names/<name> → id            data-root/volumes/<name>/_data
 //! exec-root/containers/<id>/{lock,undo.json,network.json,ctl.sock,rootfs}
 //! ```
@@ -34,6 +34,10 @@ impl Paths {
     /// How it is: rewritten at each change.
     pub fn state(&self, id: &ContainerId) -> PathBuf {
         self.container(id).join("state.json")
+    }
+    /// The networks it is on, when it was connected or disconnected since it was created.
+    pub fn networks(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join("networks.json")
     }
     /// Held by the command that changes the container.
     pub fn command_lock(&self, id: &ContainerId) -> PathBuf {

@@ -7,10 +7,13 @@ use serde::{Deserialize, Serialize};
 
 mod build;
 mod mounts;
+mod network;
 mod sizes;
 
 pub use build::build;
 pub use mounts::{MountRequest, MountSource};
+pub use network::{EndpointArgs, EndpointRequest, NetworkMode, endpoint};
+pub(crate) use network::{IFNAME, SYSCTLS, sysctls};
 
 /// The flags of `run` and `create` as typed, unchecked. One field per flag.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,8 +32,10 @@ pub struct RunArgs {
     pub rm: bool,
     /// `--name`.
     pub name: Option<String>,
-    /// `--net`, `--network`.
-    pub network: Option<String>,
+    /// `--net`, `--network`: names, or docker's long form.
+    pub network: Vec<String>,
+    /// `--network-alias`.
+    pub network_alias: Vec<String>,
     /// `-p`, `--publish`.
     pub publish: Vec<String>,
     /// `-P`, `--publish-all`.
@@ -93,6 +98,10 @@ pub struct RunArgs {
     pub add_host: Vec<String>,
     /// `--ip`.
     pub ip: Option<String>,
+    /// `--ip6`.
+    pub ip6: Option<String>,
+    /// `--link-local-ip`.
+    pub link_local_ip: Vec<String>,
     /// `--mac-address`.
     pub mac_address: Option<String>,
     /// `--sysctl`.
@@ -132,6 +141,9 @@ pub struct RunRequest {
     pub auto_remove: bool,
     /// Its network.
     pub network: NetworkMode,
+    /// The networks it is created on; see [`RunRequest::endpoints`].
+    #[serde(default)]
+    pub endpoints: Vec<EndpointRequest>,
     /// `-p`, parsed.
     pub publish: Vec<rcnt_netstack::ports::PortSpec>,
     /// `-P`.
@@ -202,17 +214,20 @@ pub struct RunRequest {
     pub oom_score_adj: Option<i32>,
 }
 
-/// `--network`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum NetworkMode {
-    /// A bridge network by name; `bridge` is the default one.
-    Bridge(String),
-    /// Loopback only.
-    None,
-    /// The host's own namespace.
-    Host,
-    /// The namespace of another container, by full id.
-    Container(String),
+impl RunRequest {
+    /// The networks it is created on, none but with [`NetworkMode::Bridge`]. Requests
+    /// from when there was but one network say nothing of it but its name and flags.
+    pub fn endpoints(&self) -> Vec<EndpointRequest> {
+        match (&self.network, self.endpoints.is_empty()) {
+            (NetworkMode::Bridge(name), true) => vec![EndpointRequest {
+                network: name.clone(),
+                ip: self.ip,
+                mac: self.mac_address.map(rcnt_netstack::plan::Mac),
+                ..EndpointRequest::default()
+            }],
+            _ => self.endpoints.clone(),
+        }
+    }
 }
 
 /// One `--ulimit`.
@@ -255,6 +270,12 @@ pub enum RequestError {
     /// Flags that exclude each other.
     #[error("conflicting options: {0}")]
     Conflict(&'static str),
+    /// One network given twice.
+    #[error("network \"{0}\" is specified multiple times")]
+    NetworkTwice(String),
+    /// A flag that the network does not take.
+    #[error("invalid endpoint settings: {0}")]
+    Endpoint(&'static str),
     /// `-w`.
     #[error("the working directory '{0}' is invalid, it needs to be an absolute path")]
     Workdir(String),

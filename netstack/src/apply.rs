@@ -18,7 +18,7 @@ mod inside;
 mod links;
 mod ruleset;
 
-pub use inside::{ConfigureError, configure_loopback};
+pub use inside::{ConfigureError, DefaultRoutes, configure_loopback, set_default_routes};
 
 /// Why a container could not be put on its network. What was done is undone by
 /// [`detach`] with the plan's undo.

@@ -70,6 +70,8 @@ pub struct ClaimRequest<'a> {
     pub network: &'a Network,
     /// `--ip`; `None`: the next free address.
     pub address4: Option<Ipv4Addr>,
+    /// `--ip6`; `None`: the one that goes with the IPv4 address.
+    pub address6: Option<Ipv6Addr>,
     /// Take an address too; `false` when ports are added to a container that has one.
     pub lease: bool,
     /// A relay serves what the kernel cannot translate: IPv6 clients of a network

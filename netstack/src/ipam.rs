@@ -81,6 +81,27 @@ fn reserved(addresses: &Addresses, address: Ipv4Addr) -> Option<&'static str> {
     }
 }
 
+/// As [`reserved`].
+fn reserved6(addresses: &Addresses, address: Ipv6Addr) -> Option<&'static str> {
+    if addresses.gateway6 == Some(address) {
+        Some("the gateway")
+    } else if addresses.subnet6.is_some_and(|subnet| subnet.network() == address) {
+        // RFC 4291, 2.6.1.
+        Some("the subnet-router anycast address")
+    } else if addresses.reserved.contains(&address.into()) {
+        Some("a reserved address")
+    } else {
+        None
+    }
+}
+
+/// The addresses asked for; `None` is the next free one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) v4: Option<Ipv4Addr>,
+    pub(crate) v6: Option<Ipv6Addr>,
+}
+
 /// Every address that may be leased, each once, starting after `last`.
 pub fn candidates(
     addresses: &Addresses,
@@ -124,20 +145,46 @@ impl<'a> Leases<'a> {
         self.exec_root.join(self.file(address))
     }
 
-    /// Leases `wanted`, or the next free address; the caller holds the claims lock.
+    /// Leases the addresses `wanted`, or the next free ones; the caller holds the claims lock.
     pub(crate) fn take(
         &self,
         addresses: &Addresses,
-        wanted: Option<Ipv4Addr>,
+        wanted: Wanted,
         record: &Record,
     ) -> Result<Lease, LeaseError> {
-        let files = |e| LeaseError::Files(self.network.clone(), e);
-        if let Some(address) = wanted {
-            return self.take_wanted(addresses, address, record);
+        if let Some(v6) = wanted.v6 {
+            self.take_wanted6(addresses, v6, record)?;
         }
-        let next = Next::open(&self.exec_root.join(self.dir())).map_err(files)?;
+        let taken = self.take4(addresses, wanted, record);
+        if let (Err(_), Some(v6)) = (&taken, wanted.v6) {
+            record.give_back(&self.path(v6.into())).map_err(|e| self.files(e))?;
+        }
+        taken
+    }
+
+    fn files(&self, error: io::Error) -> LeaseError {
+        LeaseError::Files(self.network.clone(), error)
+    }
+
+    fn taken(&self, address: IpAddr) -> LeaseError {
+        LeaseError::Taken { address, holder: Holder::of(&self.path(address)) }
+    }
+
+    fn take4(
+        &self,
+        addresses: &Addresses,
+        wanted: Wanted,
+        record: &Record,
+    ) -> Result<Lease, LeaseError> {
+        if let Some(v4) = wanted.v4 {
+            self.check(addresses.subnet4.contains(v4), reserved(addresses, v4), v4.into())?;
+            let lease = self.try_pair(addresses, v4, wanted.v6, record);
+            return lease.map_err(|e| self.files(e))?.ok_or_else(|| self.taken(v4.into()));
+        }
+        let next = Next::open(&self.exec_root.join(self.dir())).map_err(|e| self.files(e))?;
         for v4 in candidates(addresses, next.last()) {
-            if let Some(lease) = self.try_pair(addresses, v4, record).map_err(files)? {
+            let lease = self.try_pair(addresses, v4, wanted.v6, record);
+            if let Some(lease) = lease.map_err(|e| self.files(e))? {
                 next.set(v4);
                 return Ok(lease);
             }
@@ -145,34 +192,44 @@ impl<'a> Leases<'a> {
         Err(LeaseError::Exhausted(self.network.clone()))
     }
 
-    fn take_wanted(
+    fn take_wanted6(
         &self,
         addresses: &Addresses,
-        v4: Ipv4Addr,
+        v6: Ipv6Addr,
         record: &Record,
-    ) -> Result<Lease, LeaseError> {
-        let address = IpAddr::V4(v4);
-        if !addresses.subnet4.contains(v4) {
-            return Err(LeaseError::Outside { address, network: self.network.clone() });
-        }
-        if let Some(what) = reserved(addresses, v4) {
-            return Err(LeaseError::Reserved { address, what, network: self.network.clone() });
-        }
-        let files = |e| LeaseError::Files(self.network.clone(), e);
-        match self.try_pair(addresses, v4, record).map_err(files)? {
-            Some(lease) => Ok(lease),
-            None => Err(LeaseError::Taken { address, holder: Holder::of(&self.path(address)) }),
+    ) -> Result<(), LeaseError> {
+        let inside = addresses.subnet6.is_some_and(|subnet| subnet.contains(v6));
+        self.check(inside, reserved6(addresses, v6), v6.into())?;
+        match record.claim(&self.path(v6.into())).map_err(|e| self.files(e))? {
+            true => Ok(()),
+            false => Err(self.taken(v6.into())),
         }
     }
 
-    /// Both addresses or neither; `None` when one of them is taken.
+    fn check(
+        &self,
+        inside: bool,
+        reserved: Option<&'static str>,
+        address: IpAddr,
+    ) -> Result<(), LeaseError> {
+        let network = self.network.clone();
+        match (inside, reserved) {
+            (false, _) => Err(LeaseError::Outside { address, network }),
+            (true, Some(what)) => Err(LeaseError::Reserved { address, what, network }),
+            (true, None) => Ok(()),
+        }
+    }
+
+    /// Both addresses or neither; `None` when one of them is taken. `held6` is the
+    /// IPv6 address if the record has it already.
     fn try_pair(
         &self,
         addresses: &Addresses,
         v4: Ipv4Addr,
+        held6: Option<Ipv6Addr>,
         record: &Record,
     ) -> io::Result<Option<Lease>> {
-        let v6 = address6(addresses, v4);
+        let v6 = if held6.is_some() { None } else { address6(addresses, v4) };
         if v6.is_some_and(|v6| addresses.reserved.contains(&v6.into())) {
             return Ok(None);
         }
@@ -184,7 +241,7 @@ impl<'a> Leases<'a> {
         if !matches!(claimed, Ok(true)) {
             record.give_back(&path4)?;
         }
-        Ok(claimed?.then(|| Lease { network: self.network.clone(), v4, v6 }))
+        Ok(claimed?.then(|| Lease { network: self.network.clone(), v4, v6: held6.or(v6) }))
     }
 }
 
@@ -248,7 +305,8 @@ mod tests {
 
         fn take(&self, wanted: Option<&str>) -> Result<Lease, LeaseError> {
             let leases = Leases::new(self.dir.path(), &self.name);
-            leases.take(&self.addresses, wanted.map(|w| w.parse().unwrap()), &self.record)
+            let v4 = wanted.map(|w| w.parse().unwrap());
+            leases.take(&self.addresses, Wanted { v4, v6: None }, &self.record)
         }
 
         fn next(&self) -> String {

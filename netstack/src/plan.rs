@@ -158,6 +158,15 @@ pub struct EndpointPlan {
     /// Lets the bridge send a packet back out of the port it came in by: needed to
     /// reach oneself through one's own published port.
     pub hairpin: bool,
+    /// `--link-local-ip`: further addresses that no network hands out.
+    #[serde(default)]
+    pub link_local: Vec<IpAddr>,
+    /// Settings of the interface inside, below /proc/sys, with their values.
+    #[serde(default)]
+    pub sysctls: Vec<(String, String)>,
+    /// The container has other interfaces already, whose settings are theirs.
+    #[serde(default)]
+    pub further: bool,
 }
 
 /// What [`crate::apply::attach`] leaves on the host, by name: enough to remove it
@@ -251,6 +260,9 @@ mod tests {
                 gateway6: None,
                 mtu: 1500,
                 hairpin: true,
+                link_local: Vec::new(),
+                sysctls: Vec::new(),
+                further: false,
             },
             published: published.clone(),
             owner: "a".repeat(64).parse().unwrap(),

@@ -79,12 +79,18 @@ pub(crate) struct RunFlags {
     /// IPv4 address (e.g., 10.88.0.104)
     #[arg(long, value_name = "ADDRESS")]
     ip: Option<String>,
+    /// IPv6 address (e.g., 2001:db8::33)
+    #[arg(long, value_name = "ADDRESS")]
+    ip6: Option<String>,
     /// Set meta data on a container
     #[arg(short, long, value_name = "LABEL")]
     label: Vec<String>,
     /// Read in a line delimited file of labels
     #[arg(long, value_name = "FILE")]
     label_file: Vec<PathBuf>,
+    /// Container IPv4/IPv6 link-local addresses
+    #[arg(long, value_name = "ADDRESS")]
+    link_local_ip: Vec<String>,
     /// Container MAC address (e.g., 92:d0:c6:0a:29:33)
     #[arg(long, value_name = "ADDRESS")]
     mac_address: Option<String>,
@@ -100,9 +106,13 @@ pub(crate) struct RunFlags {
     /// Assign a name to the container
     #[arg(long)]
     name: Option<String>,
-    /// Connect a container to a network (bridge, none, host, container:NAME, or a network's name)
+    /// Connect a container to a network (bridge, none, host, container:NAME, a network's name,
+    /// or name=NETWORK,alias=...,ip=...,ip6=...,mac-address=...,gw-priority=...)
     #[arg(long, alias = "net", value_name = "NETWORK")]
-    network: Option<String>,
+    network: Vec<String>,
+    /// Add network-scoped alias for the container
+    #[arg(long, alias = "net-alias", value_name = "ALIAS")]
+    network_alias: Vec<String>,
     /// Tune host's OOM preferences (-1000 to 1000)
     #[arg(long, value_name = "INT")]
     oom_score_adj: Option<i32>,
@@ -226,14 +236,17 @@ impl RunFlags {
             init,
             interactive,
             ip,
+            ip6,
             label,
             label_file,
+            link_local_ip,
             mac_address,
             memory,
             memory_swap,
             mount,
             name,
             network,
+            network_alias,
             oom_score_adj,
             pids_limit,
             platform,
@@ -275,6 +288,7 @@ impl RunFlags {
             rm,
             name,
             network,
+            network_alias,
             publish,
             publish_all,
             expose,
@@ -306,6 +320,8 @@ impl RunFlags {
             dns_option,
             add_host,
             ip,
+            ip6,
+            link_local_ip,
             mac_address,
             sysctl,
             init,

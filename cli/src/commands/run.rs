@@ -116,7 +116,9 @@ fn make(
 
 /// What is asked for and will not be, in docker's words.
 fn warn(args: &RunArgs) {
-    if args.network.as_deref() == Some("host") && (!args.publish.is_empty() || args.publish_all) {
+    if args.network.first().is_some_and(|n| n == "host")
+        && (!args.publish.is_empty() || args.publish_all)
+    {
         let text = "WARNING: Published ports are discarded when using host network mode\n";
         // Nothing sensible can be done when stderr is gone.
         let _ = io::stderr().write_all(text.as_bytes());

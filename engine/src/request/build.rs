@@ -8,6 +8,7 @@ use rcnt_netstack::ports;
 use rcnt_runtime::{capabilities, security};
 
 use super::mounts::{self, MountRequest};
+use super::network;
 use super::{NetworkMode, RequestError, RunArgs, RunRequest, Ulimit, sizes};
 use crate::signals;
 
@@ -25,8 +26,11 @@ pub fn build(
     args: &RunArgs,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<RunRequest, RequestError> {
-    let network = network_mode(args.network.as_deref())?;
-    check_conflicts(args, &network)?;
+    let (network, endpoints) = network::networks(args)?;
+    network::check_conflicts(args, &network)?;
+    if args.rm && args.image.is_empty() {
+        return Err(RequestError::Conflict("--rm and no image"));
+    }
     capability_names(args)?;
     security::parse(&args.security_opt).map_err(|e| RequestError::source("--security-opt", e))?;
     let memory = memory(args.memory.as_deref())?;
@@ -72,8 +76,9 @@ pub fn build(
         dns_search: args.dns_search.clone(),
         dns_option: args.dns_option.clone(),
         add_host: add_host(&args.add_host)?,
-        ip: address("--ip", args.ip.as_deref())?,
-        mac_address: mac(args.mac_address.as_deref())?,
+        ip: endpoints.first().and_then(|first| first.ip),
+        mac_address: endpoints.first().and_then(|first| first.mac).map(|Mac(bytes)| bytes),
+        endpoints,
         sysctls: sysctls(&args.sysctl)?,
         init: args.init,
         stop_signal: stop_signal(args.stop_signal.as_deref())?,
@@ -82,57 +87,6 @@ pub fn build(
         group_add: args.group_add.clone(),
         oom_score_adj: oom_score_adj(args.oom_score_adj)?,
     })
-}
-
-fn network_mode(name: Option<&str>) -> Result<NetworkMode, RequestError> {
-    match name {
-        None | Some("default" | "bridge") => Ok(NetworkMode::Bridge("bridge".into())),
-        Some("none") => Ok(NetworkMode::None),
-        Some("host") => Ok(NetworkMode::Host),
-        Some("container" | "container:") => Err(RequestError::Value {
-            flag: "--network",
-            value: "container:".into(),
-            hint: "container:<name or id>",
-        }),
-        Some(other) => match other.strip_prefix("container:") {
-            Some(target) => Ok(NetworkMode::Container(target.to_owned())),
-            None => Ok(NetworkMode::Bridge(other.to_owned())),
-        },
-    }
-}
-
-/// Flags that contradict the network mode, in docker's words.
-fn check_conflicts(args: &RunArgs, network: &NetworkMode) -> Result<(), RequestError> {
-    let conflict = |what: &'static str| Err(RequestError::Conflict(what));
-    if let NetworkMode::Container(_) = network {
-        if args.hostname.is_some() || args.domainname.is_some() {
-            return conflict("hostname and the network mode");
-        }
-        if !args.dns.is_empty() || !args.dns_search.is_empty() || !args.dns_option.is_empty() {
-            return conflict("dns and the network mode");
-        }
-        if !args.add_host.is_empty() {
-            return conflict("custom host-to-IP mapping and the network mode");
-        }
-        if !args.publish.is_empty() || args.publish_all {
-            return conflict("port publishing and the container type network mode");
-        }
-        if !args.expose.is_empty() {
-            return conflict("port exposing and the container type network mode");
-        }
-    }
-    if !matches!(network, NetworkMode::Bridge(_)) {
-        if args.mac_address.is_some() {
-            return conflict("mac-address and the network mode");
-        }
-        if args.ip.is_some() {
-            return conflict("ip address and the network mode");
-        }
-    }
-    if args.rm && args.image.is_empty() {
-        return conflict("--rm and no image");
-    }
-    Ok(())
 }
 
 /// Whether the names are known; what the caller may pass on is decided when the
@@ -330,26 +284,6 @@ fn addresses(flag: &'static str, texts: &[String]) -> Result<Vec<std::net::IpAdd
         .collect()
 }
 
-fn address(
-    flag: &'static str,
-    text: Option<&str>,
-) -> Result<Option<std::net::Ipv4Addr>, RequestError> {
-    text.map(|t| {
-        t.parse().map_err(|_| RequestError::Value {
-            flag,
-            value: t.to_owned(),
-            hint: "an IPv4 address",
-        })
-    })
-    .transpose()
-}
-
-fn mac(text: Option<&str>) -> Result<Option<[u8; 6]>, RequestError> {
-    let Some(text) = text else { return Ok(None) };
-    let Mac(bytes) = text.parse().map_err(|e| RequestError::source("--mac-address", e))?;
-    Ok(Some(bytes))
-}
-
 fn sysctls(entries: &[String]) -> Result<BTreeMap<String, String>, RequestError> {
     entries
         .iter()
@@ -412,7 +346,7 @@ mod tests {
 
     #[test]
     fn flags_that_contradict_the_network_are_named() {
-        let joined = || RunArgs { network: Some("container:web".into()), ..args() };
+        let joined = || RunArgs { network: vec!["container:web".into()], ..args() };
         let cases: [(RunArgs, &str); 4] = [
             (RunArgs { hostname: Some("h".into()), ..joined() }, "hostname and the network mode"),
             (RunArgs { dns: vec!["1.1.1.1".into()], ..joined() }, "dns and the network mode"),

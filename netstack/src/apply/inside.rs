@@ -19,7 +19,7 @@ use crate::plan::{EndpointPlan, Mac};
 use crate::socket::Socket;
 use crate::sysctl::ProcSys;
 use crate::wire::Requests;
-use crate::wire::route::{LinkRequest, add_address, add_route};
+use crate::wire::route::{LinkRequest, add_address, add_route, delete_route, replace_route};
 
 /// Why the container's side could not be configured.
 #[derive(Debug, thiserror::Error)]
@@ -59,13 +59,75 @@ pub(super) fn prepare(
     netns: BorrowedFd<'_>,
     sysctls: &ProcSys,
 ) -> io::Result<Socket> {
+    visit(netns, || settings(endpoint, sysctls).and_then(|()| Socket::open(Family::Route)))
+}
+
+/// Does `work` with the calling thread in `netns`.
+fn visit<T>(netns: BorrowedFd<'_>, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let kind = Some(LinkNameSpaceType::Network);
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let home: OwnedFd = openat(CWD, "/proc/thread-self/ns/net", flags, Mode::empty())?;
     move_into_link_name_space(netns, kind)?;
-    let prepared = settings(endpoint, sysctls).and_then(|()| Socket::open(Family::Route));
+    let done = work();
     move_into_link_name_space(home.as_fd(), kind)?;
-    prepared
+    done
+}
+
+/// The settings that were asked for of an interface that is there.
+pub(super) fn interface_settings(
+    endpoint: &EndpointPlan,
+    netns: BorrowedFd<'_>,
+    sysctls: &ProcSys,
+) -> io::Result<()> {
+    if endpoint.sysctls.is_empty() {
+        return Ok(());
+    }
+    visit(netns, || {
+        endpoint.sysctls.iter().try_for_each(|(name, value)| {
+            let named = |e: io::Error| io::Error::new(e.kind(), format!("{name}={value}: {e}"));
+            sysctls.write(name, value).map_err(named)
+        })
+    })
+}
+
+/// Where a namespace's default routes shall lead: interface and next hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DefaultRoutes<'a> {
+    /// IPv4; `None`: nowhere.
+    pub v4: Option<(&'a str, Ipv4Addr)>,
+    /// IPv6.
+    pub v6: Option<(&'a str, Ipv6Addr)>,
+}
+
+/// Leads the default routes of `netns` elsewhere, each in one step where there is
+/// one before and after.
+///
+/// # Errors
+/// The kernel's reason.
+pub fn set_default_routes(netns: BorrowedFd<'_>, routes: &DefaultRoutes<'_>) -> io::Result<()> {
+    let mut socket = visit(netns, || Socket::open(Family::Route))?;
+    let v4 = routes.v4.map(|(link, gateway)| (link, IpAddr::V4(gateway)));
+    let v6 = routes.v6.map(|(link, gateway)| (link, IpAddr::V6(gateway)));
+    let anywhere = [(v4, Ipv4Addr::UNSPECIFIED.into()), (v6, Ipv6Addr::UNSPECIFIED.into())];
+    for (wanted, destination) in anywhere {
+        let route = |gateway, link| Route { destination, prefix: 0, gateway, link, table: 254 };
+        let mut requests = Requests::default();
+        let (sequence, tolerated) = match wanted {
+            Some((link, gateway)) => {
+                let index = socket.interface_index(link)?.ok_or(Errno::NODEV)?;
+                let route = route(Some(gateway), Some(index));
+                (replace_route(&mut requests, &route), Vec::new())
+            }
+            // No such route; no IPv6 in the kernel.
+            None => {
+                let gone = [Errno::SRCH, Errno::NODEV, Errno::AFNOSUPPORT, Errno::OPNOTSUPP];
+                let gone = gone.map(|errno| errno.raw_os_error()).to_vec();
+                (delete_route(&mut requests, &route(None, None)), gone)
+            }
+        };
+        socket.exchange(&requests, |_| Ok(()))?.check(sequence, &tolerated)?;
+    }
+    Ok(())
 }
 
 /// Set before there is any link but `lo`; `eth0` inherits them when it is born.
@@ -80,7 +142,14 @@ fn settings(endpoint: &EndpointPlan, sysctls: &ProcSys) -> io::Result<()> {
     }
     if endpoint.address6.is_none() {
         // No address may ever exist, not even a link-local one (CVE-2024-32473).
-        return sysctls.write_if_there("net/ipv6/conf/all/disable_ipv6", "1");
+        let of = if endpoint.further { "default" } else { "all" };
+        let name = format!("net/ipv6/conf/{of}/disable_ipv6");
+        return sysctls.write_if_there(&name, "1");
+    }
+    if endpoint.further {
+        // The interfaces before may have done without; only they go on so.
+        sysctls.write("net/ipv6/conf/default/disable_ipv6", "0")?;
+        sysctls.write("net/ipv6/conf/lo/disable_ipv6", "0")?;
     }
     if announce {
         sysctls.write("net/ipv6/conf/default/ndisc_notify", "1")?;
@@ -107,6 +176,11 @@ fn requests(endpoint: &EndpointPlan, link: u32) -> (Requests, Vec<u32>) {
     expected.push(add_address(&mut requests, &address((IpAddr::from(ip), prefix))));
     if let Some((ip, prefix)) = endpoint.address6 {
         expected.push(add_address(&mut requests, &address((ip.into(), prefix))));
+    }
+    for ip in &endpoint.link_local {
+        // 169.254.0.0/16 (RFC 3927), fe80::/64 (RFC 4291).
+        let prefix = if ip.is_ipv4() { 16 } else { 64 };
+        expected.push(add_address(&mut requests, &address((*ip, prefix))));
     }
     let up = LinkRequest { index: link, up: true, ..LinkRequest::default() };
     expected.push(up.change(&mut requests));

@@ -62,6 +62,7 @@ pub(super) fn attach(
     };
     let mut container = inside::prepare(&plan.endpoint, netns, sysctls).map_err(inside_error)?;
     connect(&mut socket, plan, index, netns)?;
+    inside::interface_settings(&plan.endpoint, netns, sysctls).map_err(inside_error)?;
     inside::configure(&mut container, &plan.endpoint).map_err(inside_error)?;
     forwarding(&mut socket, &plan.endpoint.host_interface).map_err(bridge_error)?;
     let state = forwarding(&mut socket, name).map_err(bridge_error)?;

@@ -15,12 +15,21 @@ use super::reserve::{Scope, reserve};
 use super::{
     ClaimError, ClaimRequest, Claims, ClaimsUndo, Holder, InUse, Reservation, lock, port_file,
 };
-use crate::ipam::Leases;
+use crate::ipam::{Leases, Wanted};
 use crate::ports::{PortSpec, Protocol, PublishedPort};
 
 pub(super) fn take(request: &ClaimRequest<'_>) -> Result<Claims, ClaimError> {
-    let ClaimRequest { exec_root, owner, owner_name, network, address4, lease, relay: _, ports } =
-        *request;
+    let ClaimRequest {
+        exec_root,
+        owner,
+        owner_name,
+        network,
+        address4,
+        address6,
+        lease,
+        relay: _,
+        ports,
+    } = *request;
     raise_descriptors(ports)?;
     let files = |e| ClaimError::Files(exec_root.to_owned(), e);
     // Declared first, dropped last: a failure below gives back after the lock is free again.
@@ -44,7 +53,7 @@ pub(super) fn take(request: &ClaimRequest<'_>) -> Result<Claims, ClaimError> {
         let leases = Leases::new(exec_root, &network.name);
         let addresses = network.addresses.as_ref();
         let addresses = addresses.ok_or_else(|| ClaimError::NoAddresses(network.name.clone()))?;
-        let lease = leases.take(addresses, address4, &record)?;
+        let lease = leases.take(addresses, Wanted { v4: address4, v6: address6 }, &record)?;
         for address in [Some(IpAddr::V4(lease.v4)), lease.v6.map(IpAddr::V6)].into_iter().flatten()
         {
             claims.undo.files.push(leases.file(address));

@@ -154,6 +154,20 @@ pub(crate) fn add_address(requests: &mut Requests, address: &Address) -> u32 {
 
 /// A route in the main table.
 pub(crate) fn add_route(requests: &mut Requests, route: &Route) -> u32 {
+    route_message(requests, abi::RTM_NEWROUTE, abi::NLM_F_CREATE | abi::NLM_F_EXCL, route)
+}
+
+/// The same in place of the one to this destination, if there is one.
+pub(crate) fn replace_route(requests: &mut Requests, route: &Route) -> u32 {
+    route_message(requests, abi::RTM_NEWROUTE, abi::NLM_F_CREATE | abi::NLM_F_REPLACE, route)
+}
+
+/// Removes the route to this destination by the gateway and link it names, if any.
+pub(crate) fn delete_route(requests: &mut Requests, route: &Route) -> u32 {
+    route_message(requests, abi::RTM_DELROUTE, 0, route)
+}
+
+fn route_message(requests: &mut Requests, kind: u16, how: u16, route: &Route) -> u32 {
     let Route { destination, prefix, gateway, link, table: _ } = *route;
     let header = [
         family(destination),
@@ -169,8 +183,8 @@ pub(crate) fn add_route(requests: &mut Requests, route: &Route) -> u32 {
         0,
         0,
     ];
-    let flags = abi::NLM_F_REQUEST | abi::NLM_F_ACK | abi::NLM_F_CREATE | abi::NLM_F_EXCL;
-    requests.message(abi::RTM_NEWROUTE, flags, &header, |a| {
+    let flags = abi::NLM_F_REQUEST | abi::NLM_F_ACK | how;
+    requests.message(kind, flags, &header, |a| {
         if prefix > 0 {
             a.address(abi::RTA_DST, destination);
         }

@@ -119,6 +119,9 @@ impl Net {
             gateway6: bridge.address6.map(|(address, _)| address),
             mtu: 1500,
             hairpin: true,
+            link_local: Vec::new(),
+            sysctls: Vec::new(),
+            further: false,
         };
         let owner: ContainerId = format!("{:08x}", u32::from(ip)).repeat(8).parse().unwrap();
         NetworkPlan {
