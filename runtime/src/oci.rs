@@ -12,6 +12,7 @@ mod namespaces;
 mod net_devices;
 mod options;
 mod process;
+mod reader;
 mod resources;
 pub mod resources_config;
 mod seccomp;
@@ -26,6 +27,7 @@ pub use config::{Linux, Process, Spec};
 pub use hooks::{OutsideHooks, outside_hooks, state};
 pub use mounts::forbid_pivot;
 pub use process::{Container, ExecOptions, exec_plan, exec_process};
+use reader::Reader;
 pub use resources::limits;
 pub use resources_config::LinuxResources;
 use serde::de::DeserializeOwned;
@@ -95,17 +97,14 @@ pub fn read(bundle: &Path) -> Result<Spec, OciError> {
 /// # Errors
 /// [`OciError::Json`] or [`OciError::Field`]
 pub fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, OciError> {
-    serde_json::from_slice(text).or_else(|source| {
-        // Once more and slower: only now does anybody want to know where.
-        let again: Result<T, _> =
-            serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(text));
-        match again {
-            Err(error) if source.is_data() && error.path().iter().next().is_some() => {
-                let problem = error.inner().to_string();
-                refuse(error.path().to_string(), problem)
-            }
-            _ => Err(OciError::Json { path: path.to_owned(), source }),
+    let document: serde_json::Value = serde_json::from_slice(text)
+        .map_err(|source| OciError::Json { path: path.to_owned(), source })?;
+    T::deserialize(Reader(&document)).or_else(|misfit| match misfit.path() {
+        nowhere if nowhere.is_empty() => {
+            let source = serde::de::Error::custom(misfit.problem());
+            Err(OciError::Json { path: path.to_owned(), source })
         }
+        field => refuse(field, misfit.problem()),
     })
 }
 

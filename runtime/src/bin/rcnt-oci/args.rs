@@ -81,7 +81,9 @@ pub(crate) enum Format {
     Json,
 }
 
+/// `defer`: only the options of the command that is run are made.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Make a container; its command waits for `start`
     Create(CreateArgs),
