@@ -9,6 +9,7 @@
 //! - [`network`] one bridge network, decided once and stored; [`cidr`] address blocks
 //! - [`members`] who is on a network, one file per container
 //! - [`relay`] carries what the kernel cannot translate (`::1`)
+//! - [`dns`]     the resolver inside a container on user-defined networks
 //! - [`names`] the texts of resolv.conf, hosts and hostname (pure)
 //! - [`claims`] addresses and host ports, held by files and bound sockets; [`ipam`] which address is next
 //!
@@ -20,6 +21,7 @@ pub mod apply;
 pub mod capture;
 pub mod cidr;
 pub mod claims;
+pub mod dns;
 pub mod facts;
 pub mod ipam;
 pub mod members;

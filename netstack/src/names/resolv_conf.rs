@@ -17,6 +17,8 @@ const MAX_ENTRIES: usize = 64;
 /// A domain name's length (RFC 1035, section 2.3.4), in text.
 const MAX_DOMAIN: usize = 253;
 
+const NDOTS: &str = "ndots:";
+
 /// A resolver's configuration (resolv.conf(5)).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResolvConf {
@@ -111,6 +113,31 @@ impl ResolvConf {
             search,
             options: or_hosts(options, &self.options),
         }
+    }
+
+    /// The configuration of a container with a resolver of its own at `resolver`. Options
+    /// are the host's, or `overrides`', but for `ndots`: a name without dots is a
+    /// container's first and gets search domains only when nobody has it, unless
+    /// somebody says otherwise.
+    pub fn for_resolver(&self, overrides: &DnsOverrides, resolver: IpAddr) -> Self {
+        let own = DnsOverrides { name_servers: vec![resolver], ..overrides.clone() };
+        let mut conf = self.for_container(&own, true);
+        if conf.given_ndots().is_none() {
+            conf.options.retain(|option| !option.starts_with(NDOTS));
+            conf.options.push(format!("{NDOTS}0"));
+        }
+        conf
+    }
+
+    /// How many dots a name needs to be tried as it is before search domains are put
+    /// behind it.
+    pub fn ndots(&self) -> u32 {
+        self.given_ndots().unwrap_or(1)
+    }
+
+    fn given_ndots(&self) -> Option<u32> {
+        let last = self.options.iter().rev().find_map(|option| option.strip_prefix(NDOTS))?;
+        last.parse().ok()
     }
 
     /// The text of the file.
@@ -237,6 +264,25 @@ mod tests {
             host.for_container(&none, false).render(),
             "nameserver 192.0.2.1\noptions edns0\n"
         );
+    }
+
+    #[test]
+    fn a_resolver_of_its_own_comes_with_ndots_0_unless_told_otherwise() {
+        let resolver = "127.0.0.11".parse().unwrap();
+        let show = |text: &str, options: &[&str]| {
+            let options = options.iter().map(|o| (*o).to_owned()).collect();
+            let overrides = DnsOverrides { options, ..Default::default() };
+            let conf = ResolvConf::parse(text).for_resolver(&overrides, resolver);
+            (conf.ndots(), conf.render())
+        };
+        let host = "nameserver 127.0.0.53\nsearch lan\noptions edns0\n";
+        let text = "nameserver 127.0.0.11\nsearch lan\noptions edns0 ndots:0\n";
+        assert_eq!(show(host, &[]), (0, text.into()));
+        let text = "nameserver 127.0.0.11\nsearch lan\noptions ndots:5\n";
+        assert_eq!(show(host, &["ndots:5"]), (5, text.into()));
+        let text = "nameserver 127.0.0.11\noptions ndots:2\n";
+        assert_eq!(show("options ndots:2\n", &[]), (2, text.into()));
+        assert_eq!(show("options ndots:x\n", &[]).0, 0);
     }
 
     #[test]

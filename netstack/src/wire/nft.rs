@@ -85,10 +85,11 @@ pub(crate) struct Element {
     pub(crate) comment: Option<String>,
 }
 
-/// A transaction in the making, for tables of family inet.
+/// A transaction in the making, on one table.
 #[derive(Debug)]
 pub(crate) struct Batch<'a> {
     requests: Requests,
+    header: [u8; 4],
     table: &'a str,
     sets: u32,
 }
@@ -100,18 +101,28 @@ fn family_header(family: u8, resource: u16) -> [u8; 4] {
 }
 
 const INET: [u8; 4] = [abi::NFPROTO_INET, 0, 0, 0];
+const NETDEV: [u8; 4] = [abi::NFPROTO_NETDEV, 0, 0, 0];
 
 const fn kind(message: u16) -> u16 {
     abi::NFNL_SUBSYS_NFTABLES << 8 | message
 }
 
 impl<'a> Batch<'a> {
-    /// Opens a transaction on `table`.
+    /// Opens a transaction on `table` of family inet.
     pub(crate) fn new(table: &'a str) -> Self {
+        Self::open(table, INET)
+    }
+
+    /// Opens one on `table` of family netdev, whose chains hang on one interface.
+    pub(crate) fn netdev(table: &'a str) -> Self {
+        Self::open(table, NETDEV)
+    }
+
+    fn open(table: &'a str, family: [u8; 4]) -> Self {
         let mut requests = Requests::default();
         let header = family_header(abi::NFPROTO_UNSPEC, abi::NFNL_SUBSYS_NFTABLES);
         requests.message(abi::NFNL_MSG_BATCH_BEGIN, abi::NLM_F_REQUEST, &header, |_| {});
-        Self { requests, table, sets: 0 }
+        Self { requests, header: family, table, sets: 0 }
     }
 
     /// Closes it. The last message before the end asks for an ack, which the
@@ -126,7 +137,8 @@ impl<'a> Batch<'a> {
     }
 
     fn message(&mut self, message: u16, flags: u16, body: impl FnOnce(&mut Attributes<'_>)) -> u32 {
-        self.requests.message(kind(message), abi::NLM_F_REQUEST | flags, &INET, body)
+        let header = self.header;
+        self.requests.message(kind(message), abi::NLM_F_REQUEST | flags, &header, body)
     }
 
     /// The table, unless it is there.
@@ -158,6 +170,22 @@ impl<'a> Batch<'a> {
                     a.put(abi::NFTA_HOOK_PRIORITY, &hook.priority.to_be_bytes());
                 });
             }
+        })
+    }
+
+    /// A chain that sees what comes in by one interface (family netdev).
+    pub(crate) fn ingress_chain(&mut self, name: &str, device: &str) -> u32 {
+        let table = self.table;
+        self.message(abi::NFT_MSG_NEWCHAIN, abi::NLM_F_CREATE, |a| {
+            a.text(abi::NFTA_CHAIN_TABLE, table);
+            a.text(abi::NFTA_CHAIN_NAME, name);
+            a.text(abi::NFTA_CHAIN_TYPE, "filter");
+            a.be32(abi::NFTA_CHAIN_POLICY, abi::NF_ACCEPT);
+            a.nest(abi::NFTA_CHAIN_HOOK, |a| {
+                a.be32(abi::NFTA_HOOK_HOOKNUM, abi::NF_NETDEV_INGRESS);
+                a.put(abi::NFTA_HOOK_PRIORITY, &0i32.to_be_bytes());
+                a.text(abi::NFTA_HOOK_DEV, device);
+            });
         })
     }
 

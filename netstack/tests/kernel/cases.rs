@@ -9,11 +9,12 @@ use rcnt_netstack::{apply, facts};
 
 use crate::world::*;
 
-type Case = (&'static str, fn());
+pub type Case = (&'static str, fn());
 
 macro_rules! cases {
     ($($name:ident),* $(,)?) => { pub const ALL: &[Case] = &[$((stringify!($name), $name)),*]; };
 }
+pub(crate) use cases;
 
 cases![
     a_published_port_is_reached_from_everywhere,

@@ -6,6 +6,7 @@
 #![allow(missing_docs, unreachable_pub, reason = "tests")]
 
 mod cases;
+mod names;
 mod world;
 
 use std::process::{Command, ExitCode};
@@ -13,9 +14,13 @@ use std::process::{Command, ExitCode};
 /// Set in the process that is the world of the test it names.
 const WORLD: &str = "RCNT_TEST_WORLD";
 
+fn all() -> impl Iterator<Item = &'static cases::Case> {
+    cases::ALL.iter().chain(names::ALL)
+}
+
 fn main() -> ExitCode {
     if let Ok(name) = std::env::var(WORLD) {
-        let (_, case) = cases::ALL.iter().find(|(n, _)| *n == name).unwrap();
+        let (_, case) = all().find(|(n, _)| *n == name).unwrap();
         case();
         return ExitCode::SUCCESS;
     }
@@ -24,11 +29,11 @@ fn main() -> ExitCode {
     }
     let filter = std::env::args().nth(1).filter(|a| !a.starts_with('-')).unwrap_or_default();
     if !rustix::process::geteuid().is_root() {
-        println!("netstack kernel tests: {} skipped, they need root", cases::ALL.len());
+        println!("netstack kernel tests: {} skipped, they need root", all().count());
         return ExitCode::SUCCESS;
     }
     let mut failed = 0;
-    for (name, _) in cases::ALL.iter().filter(|(name, _)| name.contains(&filter)) {
+    for (name, _) in all().filter(|(name, _)| name.contains(&filter)) {
         let output = in_a_fresh_world(name);
         let ok = output.status.success();
         println!("test {name} ... {}", if ok { "ok" } else { "FAILED" });

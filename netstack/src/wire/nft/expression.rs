@@ -20,6 +20,16 @@ pub(crate) enum Expression {
     DestinationType,
     Equal(&'static [u8]),
     NotEqual(&'static [u8]),
+    EqualPort(u16),
+    /// Register 0 is this port from here on.
+    LoadPort(u16),
+    /// Bytes of the transport header become what register 0 holds, and its checksum,
+    /// which is at that offset, is corrected.
+    SetTransport {
+        offset: u32,
+        bytes: u32,
+        checksum: u32,
+    },
     /// Register 0 keeps only these bits.
     And(u32),
     /// The address at register 0 keeps only these bits.
@@ -63,6 +73,19 @@ impl Expression {
                 a.be32(NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR);
             }),
             Self::Equal(value) => compare(a, NFT_CMP_EQ, value),
+            Self::EqualPort(port) => compare(a, NFT_CMP_EQ, &port.to_be_bytes()),
+            Self::LoadPort(port) => named(a, "immediate", |a| {
+                a.be32(NFTA_IMMEDIATE_DREG, first);
+                a.nest(NFTA_IMMEDIATE_DATA, |a| a.put(NFTA_DATA_VALUE, &port.to_be_bytes()));
+            }),
+            Self::SetTransport { offset, bytes, checksum } => named(a, "payload", |a| {
+                a.be32(NFTA_PAYLOAD_SREG, first);
+                a.be32(NFTA_PAYLOAD_BASE, NFT_PAYLOAD_TRANSPORT_HEADER);
+                a.be32(NFTA_PAYLOAD_OFFSET, offset);
+                a.be32(NFTA_PAYLOAD_LEN, bytes);
+                a.be32(NFTA_PAYLOAD_CSUM_TYPE, NFT_PAYLOAD_CSUM_INET);
+                a.be32(NFTA_PAYLOAD_CSUM_OFFSET, checksum);
+            }),
             Self::NotEqual(value) => compare(a, NFT_CMP_NEQ, value),
             Self::And(bits) => mask(a, &bits.to_ne_bytes()),
             Self::Mask(bits) => mask(a, bits),

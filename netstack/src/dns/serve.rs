@@ -1,0 +1,422 @@
+//! The resolver's one loop: everything it listens to hangs on one epoll
+//! descriptor, which the supervisor polls beside its own. Nothing here waits.
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use domain::base::Rtype;
+use domain::base::iana::OptRcode;
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{self, RecvFlags, SendFlags};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::answer::{self, Decision, Dice, OUR_UDP, Transport};
+use super::inside::{self, Doors, visiting};
+use super::message::{self, Query, Received};
+use super::servers::Servers;
+use super::stream::{self, Connection};
+use super::upstream::{Exchange, Origin, Outside, Progress};
+use super::watch::Watch;
+use super::{NamesError, NamesPlan};
+
+/// Questions on their way to others at the same time; each may hold three sockets.
+const MOST_EXCHANGES: usize = 200;
+/// Clients over TCP at the same time.
+const MOST_CONNECTIONS: usize = 32;
+/// Datagrams taken in before the supervisor looks after other things.
+const BURST: usize = 256;
+/// The host's list of name servers.
+const HOSTS_FILE: &str = "/etc/resolv.conf";
+
+/// A container's resolver.
+#[derive(Debug)]
+pub struct Resolver {
+    // Dropped first: closing the others then needs no look into it.
+    epoll: OwnedFd,
+    doors: Doors,
+    netns: OwnedFd,
+    plan: NamesPlan,
+    watch: Watch,
+    servers: Servers,
+    exchanges: Vec<Option<Exchange>>,
+    connections: Vec<Option<Connection>>,
+    serial: u32,
+    dice: Xorshift,
+}
+
+/// What an exchange in `slot` may use of the resolver: all but the exchanges.
+macro_rules! outside {
+    ($resolver:expr, $slot:expr) => {
+        Outside {
+            servers: &mut $resolver.servers,
+            netns: $resolver.netns.as_fd(),
+            watch: &mut |socket, nth, streams| {
+                watch(&$resolver.epoll, socket, ($slot, nth), streams)
+            },
+        }
+    };
+}
+
+/// Edge-triggered: what is there is always read to its end.
+fn watch(
+    epoll: &OwnedFd,
+    socket: BorrowedFd<'_>,
+    (slot, nth): (usize, usize),
+    streams: bool,
+) -> io::Result<()> {
+    let mut flags = EventFlags::IN | EventFlags::ET;
+    flags.set(EventFlags::OUT, streams);
+    let token = EventData::new_u64(Token::Attempt(slot, nth).number());
+    Ok(epoll::add(epoll, socket, token, flags)?)
+}
+
+/// What an event is about, as a number: kind, slot, attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token {
+    Udp,
+    Tcp,
+    Connection(usize),
+    Attempt(usize, usize),
+}
+
+impl Token {
+    fn number(self) -> u64 {
+        // Slots are few: see the bounds above.
+        let pack =
+            |kind: u64, slot: usize, nth: usize| kind << 32 | (slot as u64) << 8 | nth as u64;
+        match self {
+            Self::Udp => pack(0, 0, 0),
+            Self::Tcp => pack(1, 0, 0),
+            Self::Connection(slot) => pack(2, slot, 0),
+            Self::Attempt(slot, nth) => pack(3, slot, nth),
+        }
+    }
+
+    fn of(number: u64) -> Self {
+        let (slot, nth) = ((number >> 8 & 0xff_ffff) as usize, (number & 0xff) as usize);
+        match number >> 32 {
+            0 => Self::Udp,
+            1 => Self::Tcp,
+            2 => Self::Connection(slot),
+            _ => Self::Attempt(slot, nth),
+        }
+    }
+}
+
+/// Good enough to take turns with; what has to be unguessable comes from the kernel.
+#[derive(Debug)]
+struct Xorshift(u64);
+
+impl Dice for Xorshift {
+    fn roll(&mut self, sides: usize) -> usize {
+        // Marsaglia's xorshift64.
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) as usize % sides.max(1)
+    }
+}
+
+impl AsFd for Resolver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+impl Resolver {
+    /// Opens the sockets inside `netns`, whose `lo` must be up. The calling thread
+    /// visits it for a moment.
+    ///
+    /// # Errors
+    /// The kernel's reason.
+    pub fn open(plan: NamesPlan, netns: OwnedFd) -> Result<Self, NamesError> {
+        let container = plan.container.short().to_owned();
+        Self::listen(plan, netns).map_err(|source| NamesError { container, source })
+    }
+
+    fn listen(plan: NamesPlan, netns: OwnedFd) -> io::Result<Self> {
+        let doors = visiting(netns.as_fd(), inside::open)?;
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        for (socket, token) in [(&doors.udp, Token::Udp), (&doors.tcp, Token::Tcp)] {
+            epoll::add(&epoll, socket, EventData::new_u64(token.number()), EventFlags::IN)?;
+        }
+        let mut seed = [1u8; 8];
+        getrandom(&mut seed, GetRandomFlags::empty())?;
+        Ok(Self {
+            epoll,
+            doors,
+            netns,
+            watch: Watch::new(&plan),
+            servers: Servers::new(&plan.servers, PathBuf::from(HOSTS_FILE)),
+            plan,
+            exchanges: Vec::new(),
+            connections: Vec::new(),
+            serial: 0,
+            dice: Xorshift(u64::from_ne_bytes(seed) | 1),
+        })
+    }
+
+    /// Serves another plan from now on: the container was connected to a network, or
+    /// disconnected from one. What is on its way stays on its way.
+    pub fn change(&mut self, plan: NamesPlan) {
+        self.watch = Watch::new(&plan);
+        self.servers = Servers::new(&plan.servers, PathBuf::from(HOSTS_FILE));
+        self.plan = plan;
+    }
+
+    /// When [`Self::serve`] is to be called at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        let exchanges = self.exchanges.iter().flatten().map(|exchange| exchange.until);
+        let connections = self.connections.iter().flatten().map(|connection| connection.until);
+        exchanges.chain(connections).min()
+    }
+
+    /// Does all there is to do now, and returns. To be called when the descriptor is
+    /// readable and when the deadline has passed.
+    pub fn serve(&mut self) {
+        let mut events = Vec::with_capacity(64);
+        let nothing = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        // Without news there may still be something overdue.
+        let _ = epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&nothing));
+        let now = Instant::now();
+        for event in events {
+            let (data, flags) = (event.data, event.flags);
+            match Token::of(data.u64()) {
+                Token::Udp => self.datagrams(now),
+                Token::Tcp => self.newcomer(now),
+                Token::Connection(slot) => self.client(slot, flags, now),
+                Token::Attempt(slot, nth) => {
+                    self.outside(slot, now, |exchange, outside| exchange.ready(nth, now, outside))
+                }
+            }
+        }
+        self.overdue(now);
+    }
+
+    fn datagrams(&mut self, now: Instant) {
+        let mut buffer = [0u8; OUR_UDP as usize];
+        for _ in 0..BURST {
+            // A longer one is cut, and refused as malformed.
+            let (length, from) =
+                match net::recvfrom(&self.doors.udp, &mut buffer, RecvFlags::empty()) {
+                    Ok((length, _, Some(from))) => (length, from),
+                    // An error is an earlier answer that nobody took.
+                    Ok(_) | Err(Errno::INTR | Errno::CONNREFUSED) => continue,
+                    Err(_) => return,
+                };
+            let Ok(SocketAddr::V4(from)) = SocketAddr::try_from(from) else { continue };
+            let query = buffer.get(..length).unwrap_or_default();
+            if let Some(answer) = self.question(query, Origin::Udp(from), now) {
+                self.send(from, &answer);
+            }
+        }
+    }
+
+    fn send(&self, to: SocketAddrV4, answer: &[u8]) {
+        // A client that is gone, or has no room, asks again if it still wants to know.
+        let _ = net::sendto(&self.doors.udp, answer, SendFlags::NOSIGNAL, &to);
+    }
+
+    /// Answers a question, or forwards it.
+    fn question(&mut self, bytes: &[u8], origin: Origin, now: Instant) -> Option<Vec<u8>> {
+        let query = match message::read(bytes) {
+            Received::Query(query) => query,
+            Received::Refused(answer) => return Some(answer),
+            Received::Ignored => return None,
+        };
+        let via = match origin {
+            Origin::Udp(_) => Transport::Udp,
+            Origin::Tcp { .. } => Transport::Tcp,
+        };
+        match answer::decide(&query, self.watch.zone(), via, &mut self.dice) {
+            Decision::Answer(answer) => Some(answer),
+            Decision::Forward => match self.may_forward(&query) {
+                Ok(()) => self.forward(bytes, origin, now),
+                Err(rcode) => Some(answer::error(&query, rcode)),
+            },
+        }
+    }
+
+    fn may_forward(&self, query: &Query<'_>) -> Result<(), OptRcode> {
+        if !self.plan.forwards() {
+            // As docker answers; musl waits five seconds when it is refused.
+            return Err(OptRcode::SERVFAIL);
+        }
+        // Where search domains are put behind names first, a bare name is the last try:
+        // no server outside knows it, and none need hear it.
+        let bare =
+            query.name.as_deref().is_some_and(|name| !name.is_empty() && !name.contains('.'));
+        let address = matches!(query.kind(), Rtype::A | Rtype::AAAA);
+        if self.plan.ndots > 0 && bare && address { Err(OptRcode::NXDOMAIN) } else { Ok(()) }
+    }
+
+    /// Asks others. Returns an answer only when they cannot be asked.
+    fn forward(&mut self, bytes: &[u8], origin: Origin, now: Instant) -> Option<Vec<u8>> {
+        let mut on_its_way = self.exchanges.iter().flatten();
+        let id = message::id_of(bytes);
+        if on_its_way
+            .any(|e| e.origin == origin && message::id_of(&e.query) == id && e.query == bytes)
+        {
+            // The client asks once more: the answer will do for both.
+            return None;
+        }
+        let slot = free_slot(&mut self.exchanges, MOST_EXCHANGES);
+        let Some(slot) = slot else { return failed(bytes) };
+        let query = bytes.to_vec();
+        let (exchange, progress) = Exchange::start(origin, query, now, &mut outside!(self, slot));
+        if progress == Progress::Failed {
+            return failed(bytes);
+        }
+        if let Origin::Tcp { slot, .. } = origin
+            && let Some(Some(connection)) = self.connections.get_mut(slot)
+        {
+            connection.waits();
+        }
+        if let Some(place) = self.exchanges.get_mut(slot) {
+            *place = Some(exchange);
+        }
+        None
+    }
+
+    /// Lets an exchange go on, and sends its answer when it has one.
+    fn outside(
+        &mut self,
+        slot: usize,
+        now: Instant,
+        go_on: impl FnOnce(&mut Exchange, &mut Outside<'_>) -> Progress,
+    ) {
+        // Out of its slot meanwhile: it uses what is beside it.
+        let Some(mut exchange) = self.exchanges.get_mut(slot).and_then(Option::take) else {
+            return;
+        };
+        let answer = match go_on(&mut exchange, &mut outside!(self, slot)) {
+            Progress::Waits => {
+                if let Some(place) = self.exchanges.get_mut(slot) {
+                    *place = Some(exchange);
+                }
+                return;
+            }
+            Progress::Answered(mut answer) => {
+                message::set_id(&mut answer, message::id_of(&exchange.query));
+                answer
+            }
+            Progress::Failed => failed(&exchange.query).unwrap_or_default(),
+        };
+        match exchange.origin {
+            Origin::Udp(from) => self.send(from, &message::cut_to_fit(answer, &exchange.query)),
+            Origin::Tcp { slot, serial } => self.tell(slot, serial, &answer, now),
+        }
+        if self.exchanges.iter().all(Option::is_none) {
+            self.exchanges = Vec::new();
+        }
+    }
+
+    /// Answers a client over TCP, if it is still the one that asked.
+    fn tell(&mut self, slot: usize, serial: u32, answer: &[u8], now: Instant) {
+        let connection = self.connections.get_mut(slot).and_then(Option::as_mut);
+        if let Some(connection) = connection.filter(|c| c.serial == serial) {
+            connection.waited();
+            connection.answer(answer);
+            self.questions(slot, now);
+        }
+    }
+
+    fn newcomer(&mut self, now: Instant) {
+        let Ok(Some(socket)) = stream::accept(&self.doors.tcp) else { return };
+        let slot = free_slot(&mut self.connections, MOST_CONNECTIONS).or_else(|| {
+            // Who has been idle longest makes room.
+            let until = |slot: &usize| self.connections.get(*slot)?.as_ref().map(|c| c.until);
+            (0..self.connections.len()).min_by_key(until)
+        });
+        let Some(place) = slot.and_then(|slot| self.connections.get_mut(slot)) else { return };
+        let token = Token::Connection(slot.unwrap_or_default()).number();
+        if epoll::add(&self.epoll, &socket, EventData::new_u64(token), EventFlags::IN).is_ok() {
+            self.serial = self.serial.wrapping_add(1);
+            *place = Some(Connection::new(socket, self.serial, now));
+        }
+    }
+
+    fn client(&mut self, slot: usize, flags: EventFlags, now: Instant) {
+        let Some(Some(connection)) = self.connections.get_mut(slot) else { return };
+        if flags.contains(EventFlags::IN) {
+            connection.receive();
+        }
+        if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
+            connection.hang_up();
+        }
+        self.questions(slot, now);
+    }
+
+    /// Answers what a client over TCP has asked so far.
+    fn questions(&mut self, slot: usize, now: Instant) {
+        loop {
+            let Some(Some(connection)) = self.connections.get_mut(slot) else { return };
+            connection.flush(now);
+            let serial = connection.serial;
+            let Some(question) = connection.question(now) else { break };
+            if let Some(answer) = self.question(&question, Origin::Tcp { slot, serial }, now)
+                && let Some(Some(connection)) = self.connections.get_mut(slot)
+            {
+                connection.answer(&answer);
+            }
+        }
+        self.look_after(slot, now);
+    }
+
+    /// Closes a connection that is over, and watches others for what they wait for.
+    fn look_after(&mut self, slot: usize, now: Instant) {
+        let Some(place) = self.connections.get_mut(slot) else { return };
+        let Some(connection) = place else { return };
+        let wants = connection.wants();
+        let mut gone = connection.is_over(now);
+        if !gone && wants != connection.watched {
+            connection.watched = wants;
+            let mut flags = EventFlags::empty();
+            flags.set(EventFlags::IN, wants.0);
+            flags.set(EventFlags::OUT, wants.1);
+            let token = EventData::new_u64(Token::Connection(slot).number());
+            gone = epoll::modify(&self.epoll, &connection.socket, token, flags).is_err();
+        }
+        if gone {
+            *place = None;
+            if self.connections.iter().all(Option::is_none) {
+                self.connections = Vec::new();
+            }
+        }
+    }
+
+    fn overdue(&mut self, now: Instant) {
+        for slot in 0..self.exchanges.len() {
+            if matches!(self.exchanges.get(slot), Some(Some(exchange)) if exchange.until <= now) {
+                self.outside(slot, now, |exchange, outside| exchange.expired(now, outside));
+            }
+        }
+        for slot in 0..self.connections.len() {
+            self.look_after(slot, now);
+        }
+    }
+}
+
+/// "Nobody could tell", as an answer to this question.
+fn failed(bytes: &[u8]) -> Option<Vec<u8>> {
+    match message::read(bytes) {
+        Received::Query(query) => Some(answer::error(&query, OptRcode::SERVFAIL)),
+        _ => None,
+    }
+}
+
+/// An empty slot, perhaps a new one.
+fn free_slot<T>(slots: &mut Vec<Option<T>>, most: usize) -> Option<usize> {
+    if let Some(slot) = slots.iter().position(Option::is_none) {
+        return Some(slot);
+    }
+    (slots.len() < most).then(|| {
+        slots.push(None);
+        slots.len() - 1
+    })
+}
