@@ -157,7 +157,8 @@ fn cgroups(id: &str) -> Vec<String> {
     text(&found.stdout).lines().map(str::to_owned).collect()
 }
 
-/// Processes that say the id or run in the bundle.
+/// Processes that say the id or run in the bundle; not those that have ended and
+/// wait for whoever is process 1 here to notice.
 fn processes(id: &str, bundle: &Path) -> Vec<String> {
     let pids = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = pids.filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit());
@@ -166,6 +167,9 @@ fn processes(id: &str, bundle: &Path) -> Vec<String> {
         let below = |name| {
             std::fs::read_link(entry.path().join(name)).is_ok_and(|path| path.starts_with(bundle))
         };
+        if read("status").contains("\nState:\tZ") {
+            return None;
+        }
         let (command, cgroup) = (read("cmdline"), read("cgroup"));
         let its = command.contains(id) || cgroup.contains(id) || below("root") || below("cwd");
         its.then(|| format!("{:?} {command:?} {cgroup}", entry.file_name()))
