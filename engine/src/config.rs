@@ -37,6 +37,8 @@ pub struct Config {
     pub ip: Option<IpAddr>,
     /// `false`: no relay for clients the kernel cannot translate (`::1`); on when absent.
     pub userland_proxy: Option<bool>,
+    /// Containers' own addresses may be reached from every interface of the host.
+    pub allow_direct_routing: bool,
     /// Ranges that subnets are taken from, in order, instead of the built-in ones.
     pub default_address_pools: Vec<AddressPool>,
     /// Name servers of containers without `--dns`.

@@ -56,6 +56,18 @@ pub enum EngineError {
     /// `--ip`, `--ip6`.
     #[error("invalid endpoint settings: no configured subnet contains IP address {0}")]
     OutsideSubnet(std::net::IpAddr),
+    /// A name or id of no network, or of several.
+    #[error(transparent)]
+    FindNetwork(netstack::network::FindError),
+    /// `network create`.
+    #[error(transparent)]
+    CreateNetwork(Box<netstack::network::CreateError>),
+    /// `network rm`.
+    #[error(transparent)]
+    RemoveNetwork(Box<netstack::network::RemoveError>),
+    /// The networks' files.
+    #[error(transparent)]
+    Networks(Box<netstack::network::NetworkError>),
     /// `--network=container:`.
     #[error("cannot join network of a non running container: {0}")]
     JoinStopped(String),

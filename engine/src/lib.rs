@@ -35,6 +35,7 @@ pub mod journal;
 pub mod logs;
 mod names;
 mod network;
+mod networks;
 pub mod paths;
 pub mod plan;
 pub mod pull;

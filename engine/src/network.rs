@@ -245,7 +245,7 @@ fn take(engine: &Engine, request: &ClaimRequest<'_>) -> Result<Claims> {
 }
 
 /// The network `bridge`: as stored, or decided now.
-fn default_network(engine: &Engine) -> Result<Network> {
+pub(crate) fn default_network(engine: &Engine) -> Result<Network> {
     let _step = Step::new("default network");
     let config = &engine.config;
     let wish = BridgeConfig {

@@ -206,6 +206,15 @@ pub enum PurgeError {
     },
 }
 
+/// Makes the bridge of a network that no container is on yet; [`attach`] would make
+/// it, too, and mends it.
+///
+/// # Errors
+/// The first thing that could not be made. What was made stays: [`remove_bridge`].
+pub fn raise_bridge(bridge: &BridgePlan, sysctls: &ProcSys) -> Result<(), AttachError> {
+    links::raise(bridge, sysctls)
+}
+
 /// Removes the bridge of a network that nobody is on, and what the table says of
 /// it. A bridge that is gone, or is not ours, is left alone.
 ///

@@ -172,6 +172,45 @@ impl IpNet {
             IpNet::V6(n) => n.prefix(),
         }
     }
+
+    /// The address as given, host part included.
+    pub fn addr(self) -> IpAddr {
+        match self {
+            IpNet::V4(n) => n.addr().into(),
+            IpNet::V6(n) => n.addr().into(),
+        }
+    }
+
+    /// The block without a host part.
+    pub fn truncated(self) -> Self {
+        match self {
+            IpNet::V4(n) => n.truncated().into(),
+            IpNet::V6(n) => n.truncated().into(),
+        }
+    }
+
+    /// Whether `address` is of its family and in it.
+    pub fn contains(self, address: IpAddr) -> bool {
+        match (self, address) {
+            (IpNet::V4(n), IpAddr::V4(a)) => n.contains(a),
+            (IpNet::V6(n), IpAddr::V6(a)) => n.contains(a),
+            _ => false,
+        }
+    }
+
+    /// Whether all of `other` is in it.
+    pub fn covers(self, other: Self) -> bool {
+        match (self, other) {
+            (IpNet::V4(a), IpNet::V4(b)) => a.covers(b),
+            (IpNet::V6(a), IpNet::V6(b)) => a.covers(b),
+            _ => false,
+        }
+    }
+
+    /// Whether the two have an address in common.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.covers(other) || other.covers(self)
+    }
 }
 
 impl From<Ipv4Net> for IpNet {

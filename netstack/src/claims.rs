@@ -257,6 +257,12 @@ fn lock(exec_root: &Path) -> io::Result<Lock> {
     Lock::wait(&exec_root.join("claims.lock"))
 }
 
+/// Keeps everybody from claiming anything, for as long as the lock is held.
+pub(crate) fn hold(exec_root: &Path) -> io::Result<Lock> {
+    rcnt_base::files::create_dirs(exec_root)?;
+    lock(exec_root)
+}
+
 /// The name of a port's claim file below the exec root.
 fn port_file(protocol: Protocol, ip: IpAddr, port: u16) -> PathBuf {
     Path::new("ports").join(format!("{protocol}-{ip}-{port}"))

@@ -9,6 +9,7 @@ pub(crate) mod container;
 pub(crate) mod help;
 pub(crate) mod image;
 pub(crate) mod look;
+pub(crate) mod network;
 pub(crate) mod run;
 pub(crate) mod system;
 #[cfg(test)]

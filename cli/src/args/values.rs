@@ -11,6 +11,13 @@ pub(crate) fn bool_value(text: &str) -> Result<bool, String> {
     }
 }
 
+/// `key=value`, as docker's maps.
+pub(crate) fn pair_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) =
+        text.split_once('=').ok_or_else(|| format!("{text} must be formatted as key=value"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
 /// One `-a`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AttachStream {

@@ -18,7 +18,19 @@ use crate::render::template::Template;
 /// # Errors
 /// A template that is none.
 pub(super) fn inspect(engine: &Engine, flags: &InspectFlags) -> Result<u8, Failure> {
-    let template = match flags.format.as_deref() {
+    show(&flags.targets, flags.format.as_deref(), &|target| look(engine, target, flags))
+}
+
+/// Shows what `look` finds of each target, then what it does not.
+///
+/// # Errors
+/// A template that is none.
+pub(super) fn show(
+    targets: &[String],
+    format: Option<&str>,
+    look: &dyn Fn(&str) -> Result<Value, Failure>,
+) -> Result<u8, Failure> {
+    let template = match format {
         None | Some("") => None,
         Some("json") => Some(parse("{{json .}}")?),
         Some(format) => Some(
@@ -28,8 +40,8 @@ pub(super) fn inspect(engine: &Engine, flags: &InspectFlags) -> Result<u8, Failu
     };
     let mut found = Vec::new();
     let mut failures = Vec::new();
-    for target in &flags.targets {
-        let value = look(engine, target, flags).and_then(|value| match &template {
+    for target in targets {
+        let value = look(target).and_then(|value| match &template {
             None => Ok(value),
             Some(template) => {
                 let text = template.render(&value);

@@ -14,6 +14,7 @@ mod kill;
 mod load;
 mod logs;
 pub(crate) mod names;
+mod network;
 mod port;
 mod ps;
 mod pull;
@@ -59,6 +60,7 @@ pub(crate) fn dispatch(global: Global, command: Command) -> Result<u8, Failure> 
         Command::Load(flags) => load::load(&open(global)?, &flags),
         Command::Logs(flags) => logs::logs(&open(global)?, &flags),
         Command::Man(flags) => crate::man::write_pages(&flags.directory).map(|()| 0),
+        Command::Network(command) => network::dispatch(&open(global)?, command),
         Command::Port(flags) => port::port(&open(global)?, &flags),
         Command::Ps(flags) => ps::ps(&open(global)?, &flags),
         Command::Pull(flags) => pull::pull(&open(global)?, &flags),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use rcnt_base::roots::{DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT, Roots};
 use rcnt_engine::images::Store;
+use rcnt_engine::netstack::network::PREDEFINED;
 use rcnt_engine::paths::Paths;
 use rcnt_engine::records;
 
@@ -25,6 +26,15 @@ fn paths() -> Paths {
 pub(crate) fn containers() -> Vec<String> {
     let all = records::list(&paths()).unwrap_or_default();
     all.into_iter().map(|container| container.name.to_string()).collect()
+}
+
+/// Names of networks.
+pub(crate) fn networks() -> Vec<String> {
+    let roots = paths().roots;
+    let stored = rcnt_engine::netstack::network::stored(&roots).unwrap_or_default();
+    let mut names: Vec<String> = PREDEFINED.iter().map(|name| (*name).to_owned()).collect();
+    names.extend(stored.iter().filter(|n| !n.is_predefined()).map(|n| n.name.to_string()));
+    names
 }
 
 /// Names of images.

@@ -41,7 +41,7 @@ pub(crate) fn interface(wish: &Wish, taken: &[String]) -> String {
     if let Some(asked) = wish.request.driver_opts.get(IFNAME) {
         return asked.clone();
     }
-    let prefix = wish.network.bridge().map_or("eth", |b| b.policy.interface_prefix.as_str());
+    let prefix = wish.network.interface_prefix();
     let names = (0..=taken.len()).map(|n| format!("{prefix}{n}"));
     names.into_iter().find(|name| !taken.contains(name)).unwrap_or_else(|| format!("{prefix}0"))
 }

@@ -163,7 +163,7 @@ fn connect(
     bridge: u32,
     netns: BorrowedFd<'_>,
 ) -> Result<(), AttachError> {
-    let (BridgePlan { interface, address4, address6, .. }, end) = (&plan.bridge, &plan.endpoint);
+    let (BridgePlan { interface, .. }, end) = (&plan.bridge, &plan.endpoint);
     let bridge_error = |source| AttachError::Bridge { bridge: interface.clone(), source };
     let veth_error = |source| AttachError::Veth {
         veth: end.host_interface.clone(),
@@ -172,18 +172,7 @@ fn connect(
     };
     let mut requests = Requests::default();
     let mut expected = Vec::new();
-    let up = LinkRequest { index: bridge, up: true, ..LinkRequest::default() };
-    expected.push(up.change(&mut requests));
-    let (address, prefix) = *address4;
-    let mut addresses = vec![Address { link: bridge, address: address.into(), prefix }];
-    if let Some((address, prefix)) = *address6 {
-        addresses.push(Address { link: bridge, address: address.into(), prefix });
-        // The kernel asks for neighbours on behalf of others from a link-local
-        // address only (ndisc_send_ns). Ours, because its own would wait for DAD.
-        let link_local = plan.bridge.mac.link_local().into();
-        addresses.push(Address { link: bridge, address: link_local, prefix: 64 });
-    }
-    expected.extend(addresses.iter().map(|address| add_address(&mut requests, address)));
+    bridge_life(&plan.bridge, bridge, &mut requests, &mut expected);
     let pair = make_pair(&mut requests, plan, bridge, netns);
     let answers = exchange(socket, &requests).map_err(veth_error)?;
     for sequence in expected {
@@ -193,6 +182,40 @@ fn connect(
         answers.check(sequence, &[]).map_err(veth_error)?;
     }
     Ok(())
+}
+
+/// The bridge up, with its addresses.
+fn bridge_life(bridge: &BridgePlan, index: u32, requests: &mut Requests, expected: &mut Vec<u32>) {
+    let BridgePlan { mac, address4, address6, .. } = bridge;
+    let up = LinkRequest { index, up: true, ..LinkRequest::default() };
+    expected.push(up.change(requests));
+    let (address, prefix) = *address4;
+    let mut addresses = vec![Address { link: index, address: address.into(), prefix }];
+    if let Some((address, prefix)) = *address6 {
+        addresses.push(Address { link: index, address: address.into(), prefix });
+        // The kernel asks for neighbours on behalf of others from a link-local
+        // address only (ndisc_send_ns). Ours, because its own would wait for DAD.
+        addresses.push(Address { link: index, address: mac.link_local().into(), prefix: 64 });
+    }
+    expected.extend(addresses.iter().map(|address| add_address(requests, address)));
+}
+
+/// Makes a bridge that no container is on yet, up and with its addresses. One that
+/// is there is completed.
+pub(super) fn raise(bridge: &BridgePlan, sysctls: &ProcSys) -> Result<(), AttachError> {
+    let name = &bridge.interface;
+    let bridge_error = |source| AttachError::Bridge { bridge: name.clone(), source };
+    let mut socket = Socket::open(Family::Route).map_err(bridge_error)?;
+    let index = match socket.interface_index(name).map_err(bridge_error)? {
+        Some(index) => index,
+        None => make_bridge(&mut socket, bridge).map_err(bridge_error)?,
+    };
+    bridge_settings(bridge, sysctls, LinkState::default())?;
+    let (mut requests, mut expected) = (Requests::default(), Vec::new());
+    bridge_life(bridge, index, &mut requests, &mut expected);
+    let answers = exchange(&mut socket, &requests).map_err(bridge_error)?;
+    let mut checked = expected.into_iter().map(|sequence| answers.check(sequence, &[EEXIST]));
+    checked.try_for_each(|check| check.map_err(bridge_error))
 }
 
 fn make_pair(

@@ -3,9 +3,12 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rcnt_base::files::{Durability, Lock, create_dirs, read_json, write_json};
+use rcnt_base::files::{
+    Durability, Lock, create_dirs, read_json, remove_if_exists, sync_dir, write_json,
+};
 use rcnt_base::ids::Name;
 use rcnt_base::roots::Roots;
 use serde::{Deserialize, Serialize};
@@ -96,7 +99,25 @@ fn cannot_keep(name: &Name) -> impl Fn(io::Error) -> NetworkError + '_ {
 /// Excludes all others who would change networks of this instance.
 pub(super) fn lock(roots: &Roots, name: &Name) -> Result<Lock, NetworkError> {
     let dir = dir(roots);
-    create_dirs(&dir).and_then(|()| Lock::wait(&dir.join(".lock"))).map_err(cannot_keep(name))
+    let lock = || {
+        create_dirs(&dir)?;
+        let lock = Lock::wait(&dir.join(".lock"))?;
+        sweep(&dir)?;
+        Ok(lock)
+    };
+    lock().map_err(cannot_keep(name))
+}
+
+/// Removes unfinished writes: whoever writes holds the lock, so these are of the dead.
+fn sweep(dir: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let name = name.as_encoded_bytes();
+        if name.starts_with(b".") && name.ends_with(b".tmp") {
+            remove_if_exists(&dir.join(std::ffi::OsStr::from_bytes(name)))?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn read(roots: &Roots, name: &Name) -> Result<Option<Stored>, NetworkError> {
@@ -120,6 +141,13 @@ fn read_file(path: &Path) -> io::Result<Option<Stored>> {
 pub(super) fn write(roots: &Roots, stored: &Stored) -> Result<(), NetworkError> {
     let name = &stored.network.name;
     write_json(&path(roots, name), stored, Durability::Durable).map_err(cannot_keep(name))
+}
+
+/// Removes a network's file; the lock is held.
+pub(super) fn remove(roots: &Roots, name: &Name) -> Result<(), NetworkError> {
+    remove_if_exists(&path(roots, name))
+        .and_then(|()| sync_dir(&dir(roots)))
+        .map_err(cannot_keep(name))
 }
 
 /// The network of this name; `host` and `none` are always there, `bridge` once it was decided
@@ -190,8 +218,11 @@ pub fn list(roots: &Roots) -> Result<Vec<Network>, NetworkError> {
     Ok(networks)
 }
 
-/// What is on disk, in no order; makes nothing.
-pub(super) fn stored(roots: &Roots) -> Result<Vec<Network>, NetworkError> {
+/// The networks on disk, in no order. Makes nothing, so `host` and `none` may be missing.
+///
+/// # Errors
+/// The directory, or a file in it, cannot be read.
+pub fn stored(roots: &Roots) -> Result<Vec<Network>, NetworkError> {
     let entries = match std::fs::read_dir(dir(roots)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(NetworkError::List)?,

@@ -114,11 +114,7 @@ pub(super) fn meets(subnet: IpNet, used: &Used) -> bool {
         Used::Route(net) | Used::Address(net) | Used::Network(_, net) => Some(*net),
         Used::NameServer(ip) => IpNet::new(*ip, if ip.is_ipv4() { 32 } else { 128 }),
     };
-    match (subnet, net) {
-        (IpNet::V4(a), Some(IpNet::V4(b))) => a.overlaps(b),
-        (IpNet::V6(a), Some(IpNet::V6(b))) => a.overlaps(b),
-        _ => false,
-    }
+    net.is_some_and(|net| subnet.overlaps(net))
 }
 
 /// What now overlaps a bridge network: a VPN that came up later, another tool's bridge. One

@@ -7,6 +7,7 @@ use rcnt_base::ids::Name;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::driver_options::INTERFACE_PREFIX;
 use super::options::{GatewayMode, IpvlanFlag, IpvlanMode, MacvlanMode};
 use crate::cidr::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -173,8 +174,6 @@ pub struct BridgePolicy {
     pub default_gateway4: Option<Ipv4Addr>,
     /// The same for IPv6 (`default-gateway-v6`).
     pub default_gateway6: Option<Ipv6Addr>,
-    /// Interfaces inside containers are called this and a number (`container_iface_prefix`).
-    pub interface_prefix: String,
     /// Host interfaces belong to somebody else and are never made or removed (`bridge` of the
     /// configuration, or a bridge that was there).
     pub foreign: bool,
@@ -193,7 +192,6 @@ impl Default for BridgePolicy {
             inhibit_ipv4: false,
             default_gateway4: None,
             default_gateway6: None,
-            interface_prefix: "eth".to_owned(),
             foreign: false,
         }
     }
@@ -265,6 +263,11 @@ impl Network {
     /// Where `-p` without an address publishes; `None`: on every address.
     pub fn bind_address(&self) -> Option<IpAddr> {
         self.bridge().and_then(|bridge| bridge.bind_address)
+    }
+
+    /// Interfaces inside containers are called this and a number (`container_iface_prefix`).
+    pub fn interface_prefix(&self) -> &str {
+        self.options.get(INTERFACE_PREFIX).map_or("eth", String::as_str)
     }
 
     /// Whether it comes with every instance and cannot be removed.

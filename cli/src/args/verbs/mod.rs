@@ -4,6 +4,7 @@
 
 mod containers;
 mod look;
+mod networks;
 mod others;
 
 use clap::ArgMatches;
@@ -14,6 +15,7 @@ use super::container::{
 };
 use super::image::{ImagesFlags, ImportFlags, LoadFlags, PullFlags, RemoveImageFlags};
 use super::look::CaptureFlags;
+use super::network::NetworkCommand;
 use super::run::RunFlags;
 use super::system::{CompletionFlags, FormatFlags, ManFlags};
 use containers::{
@@ -52,6 +54,8 @@ pub(crate) enum Command {
     Logs(LogsFlags),
     /// `man`.
     Man(ManFlags),
+    /// `network`.
+    Network(NetworkCommand),
     /// `port`.
     Port(PortFlags),
     /// `ps`.
@@ -87,6 +91,8 @@ pub(crate) enum Purpose {
     Lifecycle,
     /// Images.
     Images,
+    /// Networks.
+    Networks,
     /// rcnt itself.
     System,
     /// Not listed.
@@ -231,6 +237,7 @@ pub(crate) static GROUPS: &[Group] = &[
             Member { name: "rm", aliases: &["remove"], verb: &REMOVE_IMAGE },
         ],
     },
+    networks::NETWORK,
     Group { name: "system", about: "Manage rcnt", members: &[plain(&INFO)] },
 ];
 

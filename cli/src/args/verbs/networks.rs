@@ -1,0 +1,79 @@
+//! The commands on networks.
+
+use clap::{ArgMatches, Args, FromArgMatches};
+
+use super::super::network::{
+    NetworkCommand, NetworkCreateFlags, NetworkInspectFlags, NetworkListFlags, NetworkPruneFlags,
+    NetworkRemoveFlags,
+};
+use super::{Command, Group, Member, Purpose, Verb};
+
+/// `network`.
+pub(super) const NETWORK: Group = Group {
+    name: "network",
+    about: "Manage networks",
+    members: &[
+        Member { name: "create", aliases: &[], verb: &CREATE },
+        Member { name: "inspect", aliases: &[], verb: &INSPECT },
+        Member { name: "ls", aliases: &["list"], verb: &LIST },
+        Member { name: "prune", aliases: &[], verb: &PRUNE },
+        Member { name: "rm", aliases: &["remove"], verb: &REMOVE },
+    ],
+};
+
+fn read<F: FromArgMatches>(
+    matches: &mut ArgMatches,
+    command: fn(F) -> NetworkCommand,
+) -> Result<Command, clap::Error> {
+    F::from_arg_matches_mut(matches).map(|flags| Command::Network(command(flags)))
+}
+
+static CREATE: Verb = Verb {
+    name: "network create",
+    usage: "[OPTIONS] NETWORK",
+    about: "Create a network",
+    purpose: Purpose::Networks,
+    arity: (1, Some(1)),
+    augment: NetworkCreateFlags::augment_args,
+    read: |m| read(m, |flags| NetworkCommand::Create(Box::new(flags))),
+};
+
+static INSPECT: Verb = Verb {
+    name: "network inspect",
+    usage: "[OPTIONS] NETWORK [NETWORK...]",
+    about: "Display detailed information on one or more networks",
+    purpose: Purpose::Networks,
+    arity: (1, None),
+    augment: NetworkInspectFlags::augment_args,
+    read: |m| read(m, NetworkCommand::Inspect),
+};
+
+static LIST: Verb = Verb {
+    name: "network ls",
+    usage: "[OPTIONS]",
+    about: "List networks",
+    purpose: Purpose::Networks,
+    arity: (0, Some(0)),
+    augment: NetworkListFlags::augment_args,
+    read: |m| read(m, NetworkCommand::List),
+};
+
+static PRUNE: Verb = Verb {
+    name: "network prune",
+    usage: "[OPTIONS]",
+    about: "Remove all unused networks",
+    purpose: Purpose::Networks,
+    arity: (0, Some(0)),
+    augment: NetworkPruneFlags::augment_args,
+    read: |m| read(m, NetworkCommand::Prune),
+};
+
+static REMOVE: Verb = Verb {
+    name: "network rm",
+    usage: "NETWORK [NETWORK...]",
+    about: "Remove one or more networks",
+    purpose: Purpose::Networks,
+    arity: (1, None),
+    augment: NetworkRemoveFlags::augment_args,
+    read: |m| read(m, NetworkCommand::Remove),
+};
