@@ -74,6 +74,9 @@ fn with_names(command: clap::Command) -> clap::Command {
             "network" | "networks" => names::networks,
             "driver" => || words(&["bridge", "macvlan", "ipvlan"]),
             "pull" => || words(&["always", "missing", "never"]),
+            "format" if arg.get_default_values().first().is_some_and(|v| v == "text") => {
+                || words(&["text", "dot", "svg", "json"])
+            }
             "shell" => || words(&["bash", "fish", "zsh"]),
             _ => return arg,
         };

@@ -174,8 +174,7 @@ impl State {
 
     /// Its addresses on networks of ours while it runs.
     pub fn addresses(&self) -> Vec<IpAddr> {
-        let of = |e: &Endpoint| [Some(e.address4.0.into()), e.address6.map(|(a, _)| a.into())];
-        self.endpoints.iter().flat_map(of).flatten().collect()
+        self.endpoints.iter().flat_map(Endpoint::addresses).collect()
     }
 
     /// This state after the process has ended.
@@ -246,6 +245,14 @@ pub struct Endpoint {
     /// As what it was asked for.
     #[serde(default)]
     pub request: EndpointRequest,
+}
+
+impl Endpoint {
+    /// Its addresses, IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let addresses = [Some(self.address4.0.into()), self.address6.map(|(a, _)| a.into())];
+        addresses.into_iter().flatten()
+    }
 }
 
 fn first_interface() -> String {

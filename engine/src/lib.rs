@@ -4,7 +4,7 @@
 //!
 //! - [`request`] flags → what is wanted (pure); [`plan`] → what is done (pure)
 //! - [`mod@create`], [`mod@start`], [`mod@stop`], [`mod@exec`], [`logs`], [`inspect`]  the verbs
-//! - [`mod@capture`]  packets of a container
+//! - [`mod@capture`]  packets of a container; [`mod@graph`] a picture of the network
 //! - [`container`], [`records`], [`paths`]  what is stored, and where
 //! - [`journal`] the undo list; [`repair`] what a crash left
 //! - [`supervisor`] the process beside each container; [`session`] its clients
@@ -30,6 +30,7 @@ mod error;
 mod etc_files;
 pub mod exec;
 mod facts;
+pub mod graph;
 pub mod inspect;
 pub mod journal;
 pub mod logs;
@@ -293,6 +294,14 @@ impl Engine {
         args: &capture::CaptureArgs,
     ) -> Result<capture::ContainerCapture> {
         capture::capture(self, container, args)
+    }
+
+    /// The facts of a picture of the network. See [`graph::graph`].
+    ///
+    /// # Errors
+    /// As [`graph::graph`].
+    pub fn graph(&self) -> Result<netstack::graph::Graph> {
+        graph::graph(self)
     }
 
     /// Opens a container's log. See [`logs::open`].

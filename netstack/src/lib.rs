@@ -2,6 +2,7 @@
 //! addresses, routes and nftables map elements, and back.
 //!
 //! - [`capture`] the packets of a namespace; [`namespace`] visits to one
+//! - [`graph`] pictures of all of it (pure)
 //! - [`plan`]  what one container's network shall be, and its undo list (pure)
 //! - [`apply`] sends a plan to the kernel, takes it back; [`sysctl`] the settings it needs
 //! - [`facts`] links, addresses, routes of the host, as structs
@@ -23,6 +24,7 @@ pub mod cidr;
 pub mod claims;
 pub mod dns;
 pub mod facts;
+pub mod graph;
 pub mod ipam;
 pub mod members;
 pub mod names;

@@ -139,3 +139,38 @@ fn wrong_captures_are_told_in_one_line() {
     let mut terminal = world.terminal("capture -w - web");
     terminal.expect("will not write packets to a terminal");
 }
+
+#[test]
+fn the_graph_shows_host_networks_containers_and_ports() {
+    let world = World::with_servers();
+    world.ok("run -d --name web -p 8080:80 probe");
+    world.ok("run -d --name alone --network none busybox sleep 100");
+    world.ok("run -d --name guest --network container:web busybox sleep 100");
+    let address = world.address_of("web");
+    let text = world.ok("network graph");
+    for wanted in [
+        "│ eth0   192.0.2.10/24  2001:db8::10/64  default via 192.0.2.20",
+        "─[rcnt0]─ network bridge  bridge  ",
+        &format!(" ── eth0 [web]  {address}\n"),
+        "◄ 0.0.0.0:8080 → 80/tcp\n",
+        "├─ [alone] no network\n",
+        "└─ [guest] the network of web",
+    ] {
+        assert!(text.contains(wanted), "{wanted}\n{text}");
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    let veth = text.split_once("veth").unwrap().1.split(' ').next().unwrap();
+    assert!(world.ok_sh("ip -o link").contains(&format!("veth{veth}@")), "{veth} is its wire");
+    let graph = world.rcnt("network graph --format json").success().json();
+    assert_eq!(graph["containers"][2]["endpoints"][0]["addresses"][0], address);
+    assert_eq!(graph["networks"][0]["interface"], "rcnt0");
+    world
+        .rcnt("network graph --format dot")
+        .success()
+        .has("\"network bridge\" -- \"container web\"");
+    let svg = world.ok("network graph -f svg");
+    assert!(svg.starts_with("<svg ") && svg.contains(">web<"), "{svg}");
+    let parse = "import sys, xml.dom.minidom as x; x.parse(sys.stdin)";
+    world.job("python3", ["-c", parse]).stdin(svg.as_bytes()).run().success();
+    world.rcnt("network graph -f png").fails(125, &["must be one of text, dot, svg or json"]);
+}

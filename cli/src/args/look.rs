@@ -1,5 +1,7 @@
 //! The flags of what looks at packets and at the network's shape.
 
+use std::str::FromStr;
+
 use clap::Args;
 use time::Duration;
 
@@ -37,4 +39,38 @@ fn duration_value(text: &str) -> Result<Duration, String> {
     let duration = seconds.or_else(|()| go_duration(text));
     let positive = duration.ok().filter(|d| d.is_positive());
     positive.ok_or_else(|| "not a time such as 30s or 5m".to_owned())
+}
+
+/// `network graph`.
+#[derive(Args, Debug, Clone, PartialEq)]
+pub(crate) struct GraphFlags {
+    /// How to draw it: text, dot (graphviz), svg or json
+    #[arg(short, long, value_name = "FORM", default_value = "text")]
+    pub(crate) format: GraphForm,
+}
+
+/// A form of the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GraphForm {
+    /// For a terminal.
+    Text,
+    /// For graphviz.
+    Dot,
+    /// A drawing.
+    Svg,
+    /// For programs.
+    Json,
+}
+
+impl FromStr for GraphForm {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(Self::Text),
+            "dot" => Ok(Self::Dot),
+            "svg" => Ok(Self::Svg),
+            "json" => Ok(Self::Json),
+            _ => Err("must be one of text, dot, svg or json".to_owned()),
+        }
+    }
 }

@@ -6,6 +6,7 @@ mod capture;
 mod disk;
 mod exec;
 mod foreground;
+mod graph;
 mod images;
 mod import;
 mod info;
@@ -61,6 +62,7 @@ pub(crate) fn dispatch(global: Global, command: Command) -> Result<u8, Failure> 
         Command::Logs(flags) => logs::logs(&open(global)?, &flags),
         Command::Man(flags) => crate::man::write_pages(&flags.directory).map(|()| 0),
         Command::Network(command) => network::dispatch(&open(global)?, command),
+        Command::NetworkGraph(flags) => graph::graph(&open(global)?, &flags),
         Command::Port(flags) => port::port(&open(global)?, &flags),
         Command::Ps(flags) => ps::ps(&open(global)?, &flags),
         Command::Pull(flags) => pull::pull(&open(global)?, &flags),

@@ -2,7 +2,7 @@
 
 use clap::{Args, FromArgMatches};
 
-use super::super::look::CaptureFlags;
+use super::super::look::{CaptureFlags, GraphFlags};
 use super::{Command, Purpose, Verb};
 
 pub(super) static CAPTURE: Verb = Verb {
@@ -13,4 +13,14 @@ pub(super) static CAPTURE: Verb = Verb {
     arity: (1, None),
     augment: CaptureFlags::augment_args,
     read: |m| CaptureFlags::from_arg_matches_mut(m).map(Command::Capture),
+};
+
+pub(super) static GRAPH: Verb = Verb {
+    name: "network graph",
+    usage: "[OPTIONS]",
+    about: "Draw the host's interfaces, the networks, and the containers on them",
+    purpose: Purpose::Networks,
+    arity: (0, Some(0)),
+    augment: GraphFlags::augment_args,
+    read: |m| GraphFlags::from_arg_matches_mut(m).map(Command::NetworkGraph),
 };

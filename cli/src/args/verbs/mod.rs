@@ -14,7 +14,7 @@ use super::container::{
     StartFlags, StopFlags, WaitFlags,
 };
 use super::image::{ImagesFlags, ImportFlags, LoadFlags, PullFlags, RemoveImageFlags};
-use super::look::CaptureFlags;
+use super::look::{CaptureFlags, GraphFlags};
 use super::network::NetworkCommand;
 use super::run::RunFlags;
 use super::system::{CompletionFlags, FormatFlags, ManFlags};
@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Man(ManFlags),
     /// `network`.
     Network(NetworkCommand),
+    /// `network graph`.
+    NetworkGraph(GraphFlags),
     /// `port`.
     Port(PortFlags),
     /// `ps`.

@@ -14,6 +14,7 @@ pub(super) const NETWORK: Group = Group {
     about: "Manage networks",
     members: &[
         Member { name: "create", aliases: &[], verb: &CREATE },
+        Member { name: "graph", aliases: &[], verb: &super::look::GRAPH },
         Member { name: "inspect", aliases: &[], verb: &INSPECT },
         Member { name: "ls", aliases: &["list"], verb: &LIST },
         Member { name: "prune", aliases: &[], verb: &PRUNE },
