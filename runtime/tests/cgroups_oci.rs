@@ -102,6 +102,7 @@ fn resources_are_written() {
     }
     if !v2 {
         resources.memory_swappiness = Some(7);
+        resources.memory_kernel_tcp = Some(1 << 24);
     }
     let handles = group.create(resources).unwrap();
     drop(handles);
@@ -112,6 +113,7 @@ fn resources_are_written() {
     assert_eq!(quota.split(' ').next(), Some("50000"));
     if !v2 {
         assert_eq!(first(&group, &["memory.swappiness"]), "7");
+        assert_eq!(first(&group, &["memory.kmem.tcp.limit_in_bytes"]), "16777216");
     }
     let Some(device) = device else { return println!("  no block device to limit") };
     if v2 {

@@ -82,6 +82,7 @@ pub fn merged(old: &Resources, asked: &Resources) -> Resources {
         memory_swap,
         swap_like_memory,
         memory_reservation,
+        memory_kernel_tcp,
         memory_swappiness,
         oom_kill_disable,
         memory_check_before_update: _,
@@ -113,6 +114,7 @@ pub fn merged(old: &Resources, asked: &Resources) -> Resources {
     new.memory_swap = if lifted { Some(-1) } else { memory_swap.or(old.memory_swap) };
     new.swap_like_memory |= swap_like_memory;
     new.memory_reservation = memory_reservation.or(old.memory_reservation);
+    new.memory_kernel_tcp = memory_kernel_tcp.or(old.memory_kernel_tcp);
     new.memory_swappiness = memory_swappiness.or(old.memory_swappiness);
     new.oom_kill_disable |= oom_kill_disable;
     new.cpu_quota = cpu_quota.or(old.cpu_quota);

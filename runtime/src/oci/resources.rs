@@ -89,8 +89,9 @@ fn set_memory(plan: &mut Resources, memory: &Memory) -> Result<(), OciError> {
         let problem = format!("invalid memory swappiness value: {percent} (valid range is 0-100)");
         return refuse(at("memory.swappiness"), problem);
     }
-    if memory.kernel.is_some() || memory.kernel_tcp.is_some() {
-        log::debug!("kernel memory limits are ignored: Linux has none since 5.4");
+    plan.memory_kernel_tcp = bytes("kernelTCP", memory.kernel_tcp)?;
+    if memory.kernel.is_some() {
+        log::debug!("the kernel memory limit is ignored: Linux has none since 5.4");
     }
     plan.oom_kill_disable = memory.disable_oom_killer.unwrap_or(false);
     plan.memory_check_before_update = memory.check_before_update.unwrap_or(false);
@@ -349,7 +350,7 @@ mod tests {
     #[test]
     fn zero_is_not_said_but_for_pids() {
         let zeros = json!({
-            "memory": {"limit": 0, "swap": 0, "reservation": 0, "swappiness": 0},
+            "memory": {"limit": 0, "swap": 0, "reservation": 0, "swappiness": 0, "kernelTCP": 0},
             "cpu": {"shares": 0, "quota": 0, "period": 0, "burst": 0, "cpus": "", "realtimeRuntime": 0},
             "pids": {"limit": 0}, "blockIO": {"weight": 0}, "network": {"classID": 0},
         });

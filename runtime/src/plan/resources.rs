@@ -129,6 +129,8 @@ pub struct Resources {
     pub swap_like_memory: bool,
     /// `--memory-reservation`, bytes; -1 = none.
     pub memory_reservation: Option<i64>,
+    /// Bytes of TCP buffers; -1 = unlimited. v1 only.
+    pub memory_kernel_tcp: Option<i64>,
     /// `--memory-swappiness`, 0–100.
     pub memory_swappiness: Option<u64>,
     /// `--oom-kill-disable`

@@ -46,13 +46,14 @@ fn asked(args: &UpdateArgs) -> Result<LinuxResources, Error> {
 
 /// The options as JSON; what is absent or empty stays as it is.
 fn options(args: &UpdateArgs) -> Result<Value, String> {
-    if args.kernel_memory.is_some() || args.kernel_memory_tcp.is_some() {
+    if args.kernel_memory.is_some() {
         log::warn!("Kernel memory settings are ignored and will be removed");
     }
     let memory = section(&[
         ("limit", bytes("memory", &args.memory)?),
         ("reservation", bytes("memory-reservation", &args.memory_reservation)?),
         ("swap", bytes("memory-swap", &args.memory_swap)?),
+        ("kernelTCP", bytes("kernel-memory-tcp", &args.kernel_memory_tcp)?),
     ]);
     let cpu = section(&[
         ("shares", number("cpu-share", &args.cpu_share)?),

@@ -30,6 +30,10 @@ impl Planner<'_> {
                 Place::V2(at) => self.write(wish, &at, "memory.low", v2_bytes(bytes)),
             }
         }
+        if let Some(bytes) = r.memory_kernel_tcp {
+            let file = "memory.kmem.tcp.limit_in_bytes";
+            self.v1_only(wish::KERNEL_TCP, "memory", file, bytes)?;
+        }
         if let Some(percent) = r.memory_swappiness {
             self.v1_only(wish::SWAPPINESS, "memory", "memory.swappiness", percent)?;
         }

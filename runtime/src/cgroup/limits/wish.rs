@@ -29,6 +29,7 @@ wishes! {
     MEMORY: "--memory", "memory.limit";
     SWAP: "--memory-swap", "memory.swap";
     RESERVATION: "--memory-reservation", "memory.reservation";
+    KERNEL_TCP: "the TCP memory limit", "memory.kernelTCP";
     SWAPPINESS: "--memory-swappiness", "memory.swappiness";
     OOM_KILL: "--oom-kill-disable", "memory.disableOOMKiller";
     QUOTA: "--cpus", "cpu.quota";

@@ -39,8 +39,8 @@ pub(crate) struct UpdateArgs {
     /// Ignored, as the kernel does
     #[arg(long, value_name = "BYTES", allow_negative_numbers = true, hide = true)]
     pub(crate) kernel_memory: Option<String>,
-    /// Ignored, as the kernel does
-    #[arg(long, value_name = "BYTES", allow_negative_numbers = true, hide = true)]
+    /// TCP buffers: bytes, or with k, m, g; -1 = not limited (cgroup v1 only)
+    #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
     pub(crate) kernel_memory_tcp: Option<String>,
     /// Memory: bytes, or with k, m, g; -1 = not limited
     #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
