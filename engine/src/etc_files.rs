@@ -15,6 +15,7 @@ use crate::container::Container;
 use crate::error::{EngineError, Result};
 use crate::network::Place;
 use crate::request::NetworkMode;
+use crate::resolver;
 
 /// Writes the files; returns (host path, path in the container) of each.
 ///
@@ -47,25 +48,14 @@ pub(crate) fn write(
 }
 
 fn resolv_conf(engine: &Engine, container: &Container, place: &Place, host: &ResolvConf) -> String {
-    let (request, config) = (&container.record.request, &engine.config);
-    let or = |own: &[String], default: &[String]| {
-        if own.is_empty() { default.to_vec() } else { own.to_vec() }
-    };
-    let overrides = DnsOverrides {
-        name_servers: match request.dns.is_empty() {
-            true => config.dns.clone(),
-            false => request.dns.clone(),
-        },
-        search: or(&request.dns_search, &config.dns_search),
-        options: or(&request.dns_option, &config.dns_opt),
-    };
+    let request = &container.record.request;
+    let overrides = resolver::overrides(engine, container);
     let unchanged = overrides == DnsOverrides::default();
     if request.network == NetworkMode::Host && unchanged {
         // The host's own namespace reaches what the host's file names.
         return std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     }
-    let ipv6 = place.has_ipv6();
-    host.for_container(&overrides, ipv6).render()
+    resolver::resolv_conf(engine, container, &place.endpoints, host).render()
 }
 
 fn hosts(engine: &Engine, container: &Container, place: &Place) -> Result<String> {

@@ -44,6 +44,7 @@ pub mod records;
 mod removal;
 pub mod repair;
 pub mod request;
+pub mod resolver;
 pub mod session;
 pub mod signals;
 pub mod start;

@@ -13,7 +13,7 @@ mod sizes;
 pub use build::build;
 pub use mounts::{MountRequest, MountSource};
 pub use network::{EndpointArgs, EndpointRequest, NetworkMode, endpoint};
-pub(crate) use network::{IFNAME, SYSCTLS, sysctls};
+pub(crate) use network::{IFNAME, SYSCTLS, is_user_defined, sysctls};
 
 /// The flags of `run` and `create` as typed, unchecked. One field per flag.
 #[derive(Debug, Clone, Default, PartialEq)]

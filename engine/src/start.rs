@@ -28,7 +28,7 @@ use crate::paths::Paths;
 use crate::plan::{self, Inputs, Sources};
 use crate::session::{Remote, Session, StartReport};
 use crate::supervisor::{self, Launch};
-use crate::{Engine, etc_files, records, repair, volumes};
+use crate::{Engine, etc_files, records, repair, resolver, volumes};
 
 /// Who gets the output of a container that is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,6 +184,7 @@ fn prepare(engine: &Engine, container: Container, run: RunDir, mode: StartMode) 
     volumes::check_binds(&record.request.mounts, true)?;
     let files_before = getrlimit(Resource::Nofile);
     let place = network::place(engine, &container)?;
+    let names = resolver::plan(engine, &container, &place.endpoints)?;
     let sources = Sources {
         volumes: volumes::prepare(paths, record)?,
         etc: etc_files::write(engine, &container, &place)?,
@@ -221,6 +222,7 @@ fn prepare(engine: &Engine, container: Container, run: RunDir, mode: StartMode) 
     Ok(Launch {
         paths: paths.clone(),
         plan,
+        names,
         networks,
         endpoints,
         relay: Relay::closed(claims.into_iter().flat_map(Claims::keep).collect()),

@@ -17,6 +17,7 @@ use std::os::unix::net::UnixStream;
 
 use rcnt_base::files::Lock;
 use rcnt_base::report::{self, StartError};
+use rcnt_netstack::dns::NamesPlan;
 use rcnt_netstack::plan::NetworkPlan;
 use rcnt_netstack::relay::Relay;
 use rcnt_runtime::cgroup;
@@ -52,6 +53,8 @@ pub struct Launch {
     pub networks: Vec<NetworkPlan>,
     /// The same, as `inspect` tells it.
     pub endpoints: Vec<Endpoint>,
+    /// What its resolver knows, on user-defined networks.
+    pub names: Option<NamesPlan>,
     /// Holds the published ports.
     pub relay: Relay,
     /// Whether it relays what the kernel cannot translate.

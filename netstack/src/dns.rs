@@ -45,7 +45,10 @@ pub struct NamesPlan {
     /// Whose resolver this is.
     pub container: ContainerId,
     /// Its networks with names, in the order in which they are asked.
-    pub networks: Vec<NamedNetwork>,
+    pub networks: Vec<Name>,
+    /// Whether questions may leave the container: not when all it is on is internal
+    /// (CVE-2024-29018: a question for `secret.example.com` is a way out, too).
+    pub forwards: bool,
     /// `--dns`, asked from inside the container; when empty, the host's own servers,
     /// asked from the host.
     pub servers: Vec<IpAddr>,
@@ -54,23 +57,6 @@ pub struct NamesPlan {
     /// `ndots` of its resolv.conf: with more than 0 a resolver inside puts the search
     /// domains behind a name before it asks for the name.
     pub ndots: u32,
-}
-
-/// A network whose members have names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NamedNetwork {
-    /// Its name.
-    pub name: Name,
-    /// Nothing leaves it.
-    pub internal: bool,
-}
-
-impl NamesPlan {
-    /// Whether questions may leave the container: not when all it is on is internal
-    /// (CVE-2024-29018: a question for `secret.example.com` is a way out, too).
-    fn forwards(&self) -> bool {
-        self.networks.iter().any(|network| !network.internal)
-    }
 }
 
 /// Why a container has no resolver.

@@ -28,6 +28,9 @@ pub enum Request {
     },
     /// A signal for the container's first process.
     Signal(i32),
+    /// The container's networks have changed: a `NamesPlan` as JSON, to be served from
+    /// now on. Answered by [`Reply::Changed`].
+    Names(Vec<u8>),
 }
 
 /// From the supervisor to a client.
@@ -43,6 +46,8 @@ pub enum Reply {
     Stderr(Vec<u8>),
     /// The container has ended and is cleaned up.
     Exited(i32),
+    /// What was asked for is done, or why it is not.
+    Changed(Result<(), String>),
 }
 
 /// Bytes that are no frame: the other side is not ours.
@@ -95,6 +100,7 @@ impl Request {
                 put(out, b'W', &[a, b, c, d]);
             }
             Request::Signal(signal) => put(out, b'K', &signal.to_le_bytes()),
+            Request::Names(plan) => put(out, b'N', plan.get(..MAX_PAYLOAD).unwrap_or(plan)),
         }
     }
 
@@ -112,6 +118,7 @@ impl Request {
                 rows: u16::from_le_bytes([*a, *b]),
                 columns: u16::from_le_bytes([*c, *d]),
             },
+            (b'N', _) => Request::Names(payload),
             (b'K', number_bytes) => Request::Signal(number(number_bytes)?),
             _ => return Err(Malformed),
         }))
@@ -127,6 +134,8 @@ impl Reply {
             Reply::Stdout(bytes) => put_chunks(out, b'O', bytes),
             Reply::Stderr(bytes) => put_chunks(out, b'E', bytes),
             Reply::Exited(code) => put(out, b'X', &code.to_le_bytes()),
+            Reply::Changed(Ok(())) => put(out, b'D', &[]),
+            Reply::Changed(Err(why)) => put(out, b'U', why.as_bytes()),
         }
     }
 
@@ -142,6 +151,8 @@ impl Reply {
             b'O' => Reply::Stdout(payload),
             b'E' => Reply::Stderr(payload),
             b'X' => Reply::Exited(number(&payload)?),
+            b'D' => Reply::Changed(Ok(())),
+            b'U' => Reply::Changed(Err(String::from_utf8_lossy(&payload).into_owned())),
             _ => return Err(Malformed),
         }))
     }
@@ -159,6 +170,7 @@ mod tests {
             Just(Request::CloseInput),
             any::<(u16, u16)>().prop_map(|(rows, columns)| Request::Resize { rows, columns }),
             any::<i32>().prop_map(Request::Signal),
+            proptest::collection::vec(any::<u8>(), 1..100).prop_map(Request::Names),
         ]
     }
 

@@ -106,6 +106,28 @@ impl Remote {
         }
     }
 
+    /// Asks the supervisor to change something and waits until it has; the inner error
+    /// is the supervisor's own.
+    ///
+    /// # Errors
+    /// The connection broke: the container has ended, for instance.
+    pub(crate) fn change(&mut self, request: &Request) -> io::Result<Result<(), String>> {
+        self.send(request)?;
+        loop {
+            while let Some(reply) = Reply::decode(&mut self.received).map_err(io::Error::other)? {
+                match reply {
+                    Reply::Changed(done) => return Ok(done),
+                    other => self.pending.push(event(other)),
+                }
+            }
+            wait(&self.socket, None)?;
+            self.flush()?;
+            if self.receive()? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
     /// Queues a request and sends what the socket takes.
     pub(super) fn send(&mut self, request: &Request) -> io::Result<()> {
         request.encode(&mut self.unsent);
@@ -170,6 +192,8 @@ fn event(reply: Reply) -> Event {
         Reply::Exited(code) => Event::Exited(code),
         // Only said once, before anything else, and taken by `wait_started`.
         Reply::Started | Reply::Failed(_) => Event::Stdout(Vec::new()),
+        // Somebody else's, and told to everybody.
+        Reply::Changed(_) => Event::Stdout(Vec::new()),
     }
 }
 

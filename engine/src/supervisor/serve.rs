@@ -1,10 +1,13 @@
 //! The supervisor's loop: one poll(2) over the process, its streams, its
 //! clients and the signals of the host.
 
+use std::io;
 use std::time::{Duration, Instant};
 
+use rcnt_base::report;
 use rcnt_base::sys::signals::SignalFd;
 use rcnt_base::sys::{child, memory};
+use rcnt_netstack::dns::{NamesPlan, Resolver};
 use rcnt_netstack::relay::Relay;
 use rcnt_runtime::spawn::Init;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -28,6 +31,8 @@ pub(super) struct Running {
     pub(super) streams: Streams,
     pub(super) log: LogWriter,
     pub(super) signals: SignalFd,
+    /// On user-defined networks.
+    pub(super) names: Option<Resolver>,
 }
 
 impl Running {
@@ -54,7 +59,9 @@ pub(super) fn until_exit(
     // Started just now: the memory that took is given back when it is quiet.
     let mut grown = true;
     loop {
-        let limit = relay.patience();
+        let names = running.names.as_ref().and_then(Resolver::deadline);
+        let names = names.map(|at| at.saturating_duration_since(Instant::now()));
+        let limit = relay.patience().into_iter().chain(names).min();
         let patience = match (kill_at, grown) {
             (Some(at), _) => Patience::For(at.saturating_duration_since(Instant::now())),
             (None, _) if limit.is_some() => Patience::For(limit.unwrap_or(QUIET)),
@@ -62,7 +69,7 @@ pub(super) fn until_exit(
             (None, true) => Patience::For(QUIET),
             (None, false) => Patience::Small,
         };
-        let Ready { any, streams, relayed, clients: ready, signal, exited } =
+        let Ready { any, streams, relayed, named, clients: ready, signal, exited } =
             wait(&running, clients, relay, patience);
         if running.streams.is_hung_up() {
             // Nobody holds the terminal open now; somebody may again.
@@ -82,8 +89,11 @@ pub(super) fn until_exit(
         if relayed || limit.is_some() {
             relay.serve();
         }
+        if let Some(names) = running.names.as_mut().filter(|_| named || limit.is_some()) {
+            names.serve();
+        }
         for request in clients.serve(&ready) {
-            obey(&mut running, request);
+            obey(&mut running, request, clients);
         }
         if clients.take_input_lost() {
             running.streams.close_input();
@@ -125,6 +135,7 @@ struct Ready {
     any: bool,
     streams: bool,
     relayed: bool,
+    named: bool,
     clients: Vec<PollFlags>,
     signal: bool,
     exited: bool,
@@ -138,6 +149,8 @@ fn wait(running: &Running, clients: &Clients, relay: &Relay, patience: Patience)
     let first_relay = fds.len() + streams.len();
     fds.extend(streams);
     fds.extend(relay.poll_fds());
+    let first_name = fds.len();
+    fds.extend(running.names.iter().map(|names| PollFd::new(names, PollFlags::IN)));
     let first_client = fds.len();
     fds.extend(clients.poll_fds(running.streams.take_input()));
     // An interrupted wait is a wait without news.
@@ -156,7 +169,8 @@ fn wait(running: &Running, clients: &Clients, relay: &Relay, patience: Patience)
         exited: any(0..1),
         signal: any(1..2),
         streams: any(2..first_relay),
-        relayed: any(first_relay..first_client),
+        relayed: any(first_relay..first_name),
+        named: any(first_name..first_client),
         clients: happened.get(first_client..).unwrap_or_default().to_vec(),
     }
 }
@@ -169,15 +183,32 @@ fn give(log: &mut LogWriter, clients: &mut Clients, stream: Stream, bytes: &[u8]
     });
 }
 
-fn obey(running: &mut Running, request: Request) {
+fn obey(running: &mut Running, request: Request, clients: &mut Clients) {
     match request {
         Request::Input(bytes) => running.streams.write_input(&bytes),
         Request::CloseInput => running.streams.close_input(),
         Request::Resize { rows, columns } => running.streams.resize(rows, columns),
         Request::Signal(signal) => running.signal(signal),
+        Request::Names(plan) => {
+            let done = rename(running, &plan).map_err(|error| report::chain(&error));
+            clients.send(&Reply::Changed(done));
+        }
         // Answered by the client's own connection.
         Request::Hello { .. } => {}
     }
+}
+
+/// Serves other names from now on; a container that had no resolver gets one.
+fn rename(running: &mut Running, plan: &[u8]) -> io::Result<()> {
+    let plan: NamesPlan = serde_json::from_slice(plan)?;
+    match &mut running.names {
+        Some(names) => names.change(plan),
+        None => {
+            let netns = running.init.netns()?;
+            running.names = Some(Resolver::open(plan, netns).map_err(io::Error::other)?);
+        }
+    }
+    Ok(())
 }
 
 /// The host asks us to end (a shutdown, or an administrator): stop the container

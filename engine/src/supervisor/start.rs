@@ -8,6 +8,7 @@ use rcnt_base::report::{ExitKind, StartError};
 use rcnt_base::sys::signals::{self, SignalFd};
 use rcnt_base::trace::Step;
 use rcnt_netstack::apply;
+use rcnt_netstack::dns::Resolver;
 use rcnt_netstack::sysctl::ProcSys;
 use rcnt_runtime::spawn::{self, ChildIo, Init};
 use rustix::fs::{Mode, OFlags};
@@ -91,9 +92,11 @@ fn start_command(
     let go = |init: &Init| {
         init.network_ready().map_err(|e| failed("network", "cannot tell init to go on", e))
     };
-    if let Err(error) = connect(launch, &init).and_then(|()| go(&init)) {
-        return Err(end(&mut init, error));
-    }
+    let connected = connect(launch, &init).and_then(|names| go(&init).map(|()| names));
+    let names = match connected {
+        Ok(names) => names,
+        Err(error) => return Err(end(&mut init, error)),
+    };
     let step = Step::new("wait for exec");
     let started = init.wait_started();
     drop(step);
@@ -104,13 +107,14 @@ fn start_command(
     }
     .map_err(|e| failed("supervisor", "cannot use the streams", e))?;
     let log = LogWriter::open(launch.paths.log(&launch.container.id));
-    Ok(Running { init, streams, log, signals })
+    Ok(Running { init, streams, log, signals, names })
 }
 
-/// Connects the new network namespace to its bridges while init mounts.
-fn connect(launch: &Launch, init: &Init) -> Result<(), StartError> {
+/// Connects the new network namespace to its bridges while init mounts; on networks
+/// with names, its resolver listens before the command can ask.
+fn connect(launch: &Launch, init: &Init) -> Result<Option<Resolver>, StartError> {
     if launch.networks.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let _step = Step::new("attach network");
     let netns =
@@ -125,7 +129,10 @@ fn connect(launch: &Launch, init: &Init) -> Result<(), StartError> {
     if rules_were_lost {
         crate::repair::publish_again(&launch.paths, &launch.container.id);
     }
-    Ok(())
+    let Some(names) = launch.names.clone() else { return Ok(None) };
+    let _step = Step::new("open resolver");
+    let resolver = Resolver::open(names, netns);
+    resolver.map(Some).map_err(|e| StartError::new("network", ExitKind::Runtime, &e))
 }
 
 /// Ends an init that cannot go on. If it had ended by itself its own reason is

@@ -243,7 +243,7 @@ impl Resolver {
     }
 
     fn may_forward(&self, query: &Query<'_>) -> Result<(), OptRcode> {
-        if !self.plan.forwards() {
+        if !self.plan.forwards {
             // As docker answers; musl waits five seconds when it is refused.
             return Err(OptRcode::SERVFAIL);
         }

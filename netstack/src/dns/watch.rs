@@ -49,7 +49,7 @@ impl Watch {
             exec_root: plan.exec_root.clone(),
             me: plan.container.clone(),
             search: if plan.ndots > 0 { plan.search.clone() } else { Vec::new() },
-            directories: plan.networks.iter().map(|n| directory(&n.name)).collect(),
+            directories: plan.networks.iter().map(directory).collect(),
             zone: Zone::default(),
         }
     }
@@ -161,7 +161,6 @@ fn person(member: &Member, stamp: Stamp) -> Person {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::NamedNetwork;
     use crate::plan::Mac;
     use std::net::Ipv4Addr;
 
@@ -195,7 +194,8 @@ mod tests {
         let plan = NamesPlan {
             exec_root: root.to_owned(),
             container: "a".repeat(64).parse().unwrap(),
-            networks: vec![NamedNetwork { name: net.clone(), internal: false }],
+            networks: vec![net.clone()],
+            forwards: true,
             servers: Vec::new(),
             search: Vec::new(),
             ndots: 0,
@@ -228,7 +228,8 @@ mod tests {
         let plan = NamesPlan {
             exec_root: root.to_owned(),
             container: me.id.clone(),
-            networks: vec![NamedNetwork { name: net.clone(), internal: false }],
+            networks: vec![net.clone()],
+            forwards: true,
             servers: Vec::new(),
             search: Vec::new(),
             ndots: 0,

@@ -12,7 +12,7 @@ use domain::base::iana::{Class, Rcode};
 use domain::base::message_builder::MessageBuilder;
 use domain::base::{Message, Name, Rtype, Ttl};
 use domain::rdata::{A, AllRecordData, Txt};
-use rcnt_netstack::dns::{NamedNetwork, NamesPlan, Resolver};
+use rcnt_netstack::dns::{NamesPlan, Resolver};
 use rcnt_netstack::members::{self, Member};
 use rcnt_netstack::plan::Mac;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -81,7 +81,8 @@ fn start(servers: &[&str], internal: bool) -> Inside {
     let plan = NamesPlan {
         exec_root: root.into(),
         container: "a".repeat(64).parse().unwrap(),
-        networks: vec![NamedNetwork { name, internal }],
+        networks: vec![name],
+        forwards: !internal,
         servers: servers.iter().map(|ip| ip.parse().unwrap()).collect(),
         search: Vec::new(),
         ndots: 0,
