@@ -1,11 +1,11 @@
 //! `config.toml`: the defaults of an instance, under docker's daemon option names.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use rcnt_netstack::cidr::{Ipv4Net, Ipv6Net};
-use rcnt_netstack::network::AddressPool;
+use rcnt_netstack::network::{AddressPool, BridgeConfig, HostPolicy};
 use serde::Deserialize;
 
 /// Where the configuration comes from.
@@ -37,6 +37,18 @@ pub struct Config {
     pub ip: Option<IpAddr>,
     /// `false`: no relay for clients the kernel cannot translate (`::1`); on when absent.
     pub userland_proxy: Option<bool>,
+    /// `false`: containers of the default bridge reach each other only by links; on when absent.
+    pub icc: Option<bool>,
+    /// `false`: containers keep their addresses on the way out; on when absent.
+    pub ip_masq: Option<bool>,
+    /// `false`: the host's forwarding is left as it is; on when absent.
+    pub ip_forward: Option<bool>,
+    /// `false`: no firewall rules, so no published ports; on when absent.
+    pub firewall: Option<bool>,
+    /// What containers' default route leads to, instead of the default bridge.
+    pub default_gateway: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub default_gateway_v6: Option<Ipv6Addr>,
     /// Containers' own addresses may be reached from every interface of the host.
     pub allow_direct_routing: bool,
     /// Ranges that subnets are taken from, in order, instead of the built-in ones.
@@ -106,6 +118,33 @@ impl Config {
         self.userland_proxy.unwrap_or(true)
     }
 
+    /// What it says of the default bridge.
+    pub(crate) fn default_bridge(&self) -> BridgeConfig {
+        BridgeConfig {
+            bridge: self.bridge.clone(),
+            bip: self.bip,
+            fixed_cidr: self.fixed_cidr,
+            ipv6: self.ipv6,
+            fixed_cidr_v6: self.fixed_cidr_v6,
+            mtu: self.mtu,
+            bind_address: self.ip,
+            pools: self.default_address_pools.clone(),
+            icc: self.icc,
+            masquerade: self.ip_masq,
+            direct_routing: Some(self.allow_direct_routing).filter(|allowed| *allowed),
+            default_gateway: self.default_gateway,
+            default_gateway_v6: self.default_gateway_v6,
+        }
+    }
+
+    /// What it says of the host, for all networks.
+    pub(crate) fn host_policy(&self) -> HostPolicy {
+        HostPolicy {
+            ip_forward: self.ip_forward.unwrap_or(true),
+            firewall: self.firewall.unwrap_or(true),
+        }
+    }
+
     /// Fills in what a container's flags leave open.
     pub fn apply_defaults(&self, args: &mut crate::request::RunArgs) {
         args.init |= self.init;
@@ -145,6 +184,22 @@ mod tests {
             (config.bip.unwrap().to_string(), config.mtu),
             ("10.9.0.1/24".to_owned(), Some(1400))
         );
+    }
+
+    #[test]
+    fn what_the_default_bridge_shall_be_is_passed_on() {
+        let config = parse(
+            "icc = false\nip-masq = false\ndefault-gateway = \"10.9.0.9\"\nip-forward = false\n\
+             allow-direct-routing = true\n",
+        );
+        let config = config.unwrap();
+        let bridge = config.default_bridge();
+        assert_eq!((bridge.icc, bridge.masquerade), (Some(false), Some(false)));
+        assert_eq!(bridge.default_gateway, Some("10.9.0.9".parse().unwrap()));
+        assert_eq!(bridge.direct_routing, Some(true));
+        assert_eq!(config.host_policy(), HostPolicy { ip_forward: false, firewall: true });
+        // A configuration that says nothing is the one networks were decided from before.
+        assert_eq!(Config::default().default_bridge(), BridgeConfig::default());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use rcnt_base::ids::ContainerId;
 use rcnt_base::trace::Step;
 use rcnt_netstack::apply;
 use rcnt_netstack::claims::{self, ClaimRequest, Claims, Lease};
-use rcnt_netstack::network::{self, BridgeConfig, Network, default_network_here};
+use rcnt_netstack::network::{self, Network, default_network_here};
 use rcnt_netstack::plan::{BridgePlan, NetworkPlan, table_name};
 use rcnt_netstack::ports::{self, PortSpec, PublishedPort};
 
@@ -129,6 +129,7 @@ fn on_networks(engine: &Engine, container: &Container) -> Result<Place> {
         let id = ContainerId::random().map_err(EngineError::state("cannot name a veth"))?;
         let parts = Parts {
             table: &table,
+            host: engine.config.host_policy(),
             container,
             lease: leased(wish, claims)?,
             // A name never used before: the pair of the last run may not be gone yet.
@@ -189,7 +190,14 @@ fn claim(
         relay: engine.config.relays(),
         ports,
     };
-    take(engine, &claim)
+    let claims = take(engine, &claim)?;
+    // From here on it is in use and stays; before, `network rm` may have come first.
+    let Network { name, id, .. } = &wish.network;
+    let still_there = wish.network.is_predefined()
+        || network::load(&engine.paths.roots, name)
+            .map_err(|e| EngineError::Networks(Box::new(e)))?
+            .is_some_and(|now| now.id == *id);
+    if still_there { Ok(claims) } else { Err(EngineError::NoSuchNetwork(name.to_string())) }
 }
 
 /// A request for a user-defined network that can be met as far as can be told now.
@@ -247,19 +255,7 @@ fn take(engine: &Engine, request: &ClaimRequest<'_>) -> Result<Claims> {
 /// The network `bridge`: as stored, or decided now.
 pub(crate) fn default_network(engine: &Engine) -> Result<Network> {
     let _step = Step::new("default network");
-    let config = &engine.config;
-    let wish = BridgeConfig {
-        bridge: config.bridge.clone(),
-        bip: config.bip,
-        fixed_cidr: config.fixed_cidr,
-        ipv6: config.ipv6,
-        fixed_cidr_v6: config.fixed_cidr_v6,
-        mtu: config.mtu,
-        bind_address: config.ip,
-        pools: config.default_address_pools.clone(),
-        ..BridgeConfig::default()
-    };
-    let decision = default_network_here(&engine.paths.roots, &wish)
+    let decision = default_network_here(&engine.paths.roots, &engine.config.default_bridge())
         .map_err(|e| EngineError::Network { name: "bridge".into(), source: Box::new(e) })?;
     for warning in &decision.warnings {
         log::warn!("{warning}");

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use rcnt_base::ids::ContainerId;
 use serde::{Deserialize, Serialize};
 
-use crate::network::Network;
+use crate::network::{HostPolicy, Network};
 use crate::ports::PublishedPort;
 
 /// The nftables table (family inet) of the instance with this tag
@@ -88,6 +88,9 @@ impl From<Mac> for String {
 pub struct NetworkPlan {
     /// The instance's nftables table, see [`table_name`].
     pub table: String,
+    /// What the configuration lets us change of the host.
+    #[serde(default)]
+    pub host: HostPolicy,
     /// The bridge the container hangs on; shared, never part of its undo list.
     pub bridge: BridgePlan,
     /// The container's own veth pair and addresses.
@@ -190,7 +193,7 @@ pub struct NetworkUndo {
 impl NetworkPlan {
     /// How to take back all that applying this plan does. Pure.
     pub fn undo(&self) -> NetworkUndo {
-        let Self { table, bridge: _, endpoint, published, owner, owner_name: _ } = self;
+        let Self { table, host: _, bridge: _, endpoint, published, owner, owner_name: _ } = self;
         NetworkUndo {
             table: table.clone(),
             host_interface: endpoint.host_interface.clone(),
@@ -242,6 +245,7 @@ mod tests {
         let (ip, ip6) = (Ipv4Addr::new(10, 88, 0, 5), Ipv6Addr::LOCALHOST);
         let plan = NetworkPlan {
             table: "rcnt".into(),
+            host: HostPolicy::default(),
             bridge: BridgePlan {
                 interface: "rcnt0".into(),
                 alias: "rcnt:/run/rcnt".into(),

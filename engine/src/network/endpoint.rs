@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use rcnt_base::ids::ContainerId;
 use rcnt_netstack::claims::Lease;
 use rcnt_netstack::members::{Member, PrivateName};
+use rcnt_netstack::network::HostPolicy;
 use rcnt_netstack::plan::{BridgePlan, EndpointPlan, Mac, NetworkPlan};
 use rcnt_netstack::ports::PublishedPort;
 
@@ -19,6 +20,8 @@ use crate::request::{IFNAME, SYSCTLS, sysctls};
 pub(crate) struct Parts<'a> {
     /// The instance's nftables table.
     pub(crate) table: &'a str,
+    /// What the configuration lets us change of the host.
+    pub(crate) host: HostPolicy,
     /// Whose it is.
     pub(crate) container: &'a Container,
     /// Its addresses.
@@ -68,6 +71,7 @@ pub(crate) fn plan(wish: &Wish, parts: &Parts<'_>) -> Result<NetworkPlan> {
         |([net, last], value): ([String; 2], String)| (format!("{net}/{interface}/{last}"), value);
     Ok(NetworkPlan {
         table: parts.table.to_owned(),
+        host: parts.host,
         endpoint: EndpointPlan {
             host_interface: format!("veth{}", parts.id.as_str().get(..11).unwrap_or_default()),
             interface: interface.clone(),

@@ -50,8 +50,11 @@ pub(super) fn attach(
     let ensure = |name: &str, value| {
         sysctls.ensure(name, value).map_err(|e| AttachError::sysctl(name, value, e))
     };
-    ensure("net/ipv4/ip_forward", "1")?;
-    if plan.bridge.address6.is_some() {
+    let forwards = plan.host.ip_forward;
+    if forwards {
+        ensure("net/ipv4/ip_forward", "1")?;
+    }
+    if forwards && plan.bridge.address6.is_some() {
         keep_router_advertisements(sysctls).map_err(bridge_error)?;
         ensure("net/ipv6/conf/all/forwarding", "1")?;
     }

@@ -60,7 +60,7 @@ pub fn decide(
         range4: config.fixed_cidr.map(Ipv4Net::truncated),
         subnet6,
         gateway6: subnet6.and_then(|net| net.nth(host_part)),
-        reserved: BTreeSet::new(),
+        reserved: gateways(config),
     };
     let mtu = choose_mtu(config.mtu, facts, subnet6.is_some())?;
     let bridge = Bridge {
@@ -84,6 +84,12 @@ pub fn decide(
         addresses: Some(addresses),
         kind: Kind::Bridge(bridge),
     })
+}
+
+/// Routers of the bridge's subnet: no container may have their addresses.
+fn gateways(config: &BridgeConfig) -> BTreeSet<IpAddr> {
+    let four = config.default_gateway.map(IpAddr::V4);
+    four.into_iter().chain(config.default_gateway_v6.map(IpAddr::V6)).collect()
 }
 
 /// Random bytes as an id.

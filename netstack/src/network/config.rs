@@ -53,13 +53,11 @@ pub struct HostPolicy {
     pub ip_forward: bool,
     /// `firewall` (docker's `iptables` and `ip6tables`): write rules at all.
     pub firewall: bool,
-    /// `userland-proxy`: a relay where the kernel cannot (`::1`).
-    pub userland_proxy: bool,
 }
 
 impl Default for HostPolicy {
     fn default() -> Self {
-        Self { ip_forward: true, firewall: true, userland_proxy: true }
+        Self { ip_forward: true, firewall: true }
     }
 }
 

@@ -126,6 +126,7 @@ impl Net {
         let owner: ContainerId = format!("{:08x}", u32::from(ip)).repeat(8).parse().unwrap();
         NetworkPlan {
             table: table_name(self.instance),
+            host: rcnt_netstack::network::HostPolicy::default(),
             bridge,
             endpoint,
             published: published.to_vec(),
