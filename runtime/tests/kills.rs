@@ -165,6 +165,31 @@ fn create_failing_at_any_change_leaves_nothing() {
 }
 
 #[test]
+fn what_fails_early_harms_nobody_in_its_cgroup() {
+    let Some(victim) = Victim::new("newcomer", "exec sleep 60") else { return };
+    let bundle = &victim.bundle;
+    let path = format!("/{}", victim.id);
+    bundle.configure(|config| config["linux"]["cgroupsPath"] = path.into());
+    let resident = bundle.id("resident");
+    bundle.detached(&resident);
+    let case = |call: &str, nth: u32| {
+        let inject = format!("inject={call}:error=ENOMEM:when={nth}");
+        assert!(!victim.traced(Path::new("/dev/null"), &inject, &["create"]));
+        assert_eq!(bundle.status(&resident), "running");
+        assert!(!bundle.path("state").join(&victim.id).exists());
+    };
+    let early = ["flock", "mkdir", "rename", "mknodat", "fchmodat", "write", "socketpair"];
+    early.iter().for_each(|call| (1..3).for_each(|nth| case(call, nth)));
+    // Nothing to restore is there.
+    let images = bundle.path("state");
+    let restored = bundle.oci(&["restore", "--image-path", images.to_str().unwrap(), &victim.id]);
+    assert!(!restored.status.success(), "{restored:?}");
+    assert_eq!(bundle.status(&resident), "running");
+    assert!(bundle.oci(&["delete", "--force", &resident]).status.success());
+    bundle.nothing_is_left(&victim.id);
+}
+
+#[test]
 fn run_killed_at_any_change_leaves_nothing() {
     let Some(victim) = Victim::new("run", "true") else { return };
     // It is the others one after another: a sample.

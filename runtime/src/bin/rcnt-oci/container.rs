@@ -81,13 +81,12 @@ pub(crate) fn create(
         config,
     };
     let group = saved.intel_rdt.clone();
-    let made = create_claimed(&handover, &plan, &directory, saved);
+    let mut spawned = false;
+    let made = create_claimed(&handover, &plan, &directory, saved, &mut spawned);
     match made {
         Ok((saved, init, terminal)) => Ok(Created { directory, lock, saved, init, terminal }),
         Err(error) => {
-            // A failed spawn has left no cgroup, and one that is there is somebody else's.
-            let made_cgroup = !matches!(error, Error::Spawn(_));
-            abandon(&directory, &lock, &plan, made_cgroup);
+            abandon(&directory, &lock, &plan, spawned);
             if !lock.is_void() {
                 let _ = shares::remove(group.as_ref());
             }
@@ -98,12 +97,15 @@ pub(crate) fn create(
 
 /// Removes what a failed creation has made. The error that brought us here is
 /// the one worth telling.
-fn abandon(directory: &Directory, lock: &Lock, plan: &ContainerPlan, made_cgroup: bool) {
+///
+/// Until a process was `spawned` there is no cgroup of ours, nor after a failure of
+/// that: one that is there is somebody else's, with all that is in it.
+fn abandon(directory: &Directory, lock: &Lock, plan: &ContainerPlan, spawned: bool) {
     // Deleted by force meanwhile: the id and the cgroup may be somebody else's now.
     if lock.is_void() {
         return;
     }
-    if made_cgroup && let Ok(layout) = cgroup::layout_of(&plan.cgroup) {
+    if spawned && let Ok(layout) = cgroup::layout_of(&plan.cgroup) {
         let _ = cgroup::kill_all(&layout, &plan.cgroup.path);
         let _ = cgroup::destroy(&layout, &plan.cgroup);
         // What is above it may be a pod's, prepared by somebody else.
@@ -119,6 +121,7 @@ fn create_claimed(
     plan: &ContainerPlan,
     directory: &Directory,
     mut saved: Saved,
+    spawned: &mut bool,
 ) -> Result<(Saved, Init, Option<OwnedFd>), Error> {
     // Before there is anything to be found by it.
     directory.save(&saved)?;
@@ -134,6 +137,7 @@ fn create_claimed(
     let io = io_of(plan, &saved, handover.keeps_terminal())?;
     shares::make(plan, &saved)?;
     let mut init = spawn_gated(plan, io, &mut || bring_up_loopback(plan), gate)?;
+    *spawned = true;
     saved.pid = init.pid().as_raw_nonzero().get();
     saved.start_time = start_time(saved.pid).unwrap_or(0);
     let entered = shares::enter(&saved, saved.pid);

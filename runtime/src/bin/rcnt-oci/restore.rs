@@ -95,14 +95,15 @@ pub(crate) fn restore(root: &Path, args: &RestoreArgs, driver: CgroupDriver) -> 
     };
     // Before there is anything to be found by it.
     directory.save(&saved)?;
-    let mut restoring = Restoring { args, handover, plan, directory, saved, terminal: None };
+    let mut restoring =
+        Restoring { args, handover, plan, directory, saved, terminal: None, has_cgroup: false };
     let restored = restoring.run(options, &directories);
-    let Restoring { directory, saved, terminal, .. } = restoring;
+    let Restoring { directory, saved, terminal, has_cgroup, .. } = restoring;
     if let Err(error) = restored {
         // The first error is the one worth telling. Deleted by force meanwhile: the
         // id may be somebody else's now.
         if !lock.is_void() {
-            let _ = undo(&directory, &saved);
+            let _ = undo(&directory, &saved, has_cgroup);
         }
         return Err(error);
     }
@@ -128,11 +129,14 @@ fn options(args: &RestoreArgs) -> Result<Options, Error> {
     })
 }
 
-/// Processes, cgroup and state of what could not be restored.
-fn undo(directory: &Directory, saved: &Saved) -> Result<(), Error> {
-    let layout = cgroup::layout_of(&saved.cgroup)?;
-    cgroup::kill_all(&layout, &saved.cgroup.path)?;
-    cgroup::destroy(&layout, &saved.cgroup)?;
+/// Processes, cgroup and state of what could not be restored. A cgroup that is not
+/// ours yet may be somebody else's, with all that is in it.
+fn undo(directory: &Directory, saved: &Saved, has_cgroup: bool) -> Result<(), Error> {
+    if has_cgroup {
+        let layout = cgroup::layout_of(&saved.cgroup)?;
+        cgroup::kill_all(&layout, &saved.cgroup.path)?;
+        cgroup::destroy(&layout, &saved.cgroup)?;
+    }
     shares::remove(saved.intel_rdt.as_ref())?;
     Ok(directory.remove()?)
 }
@@ -145,6 +149,7 @@ struct Restoring<'a> {
     directory: Directory,
     saved: Saved,
     terminal: Option<OwnedFd>,
+    has_cgroup: bool,
 }
 
 impl Restoring<'_> {
@@ -161,6 +166,7 @@ impl Restoring<'_> {
         shares::make(&self.plan, &self.saved)?;
         shares::enter_self(&self.saved)?;
         let handles = cgroup::create(&layout, &self.plan.cgroup)?;
+        self.has_cgroup = true;
         let namespaces = open_namespaces(&self.plan)?;
         let at = self.directory.criu_root();
         std::fs::create_dir(&at).map_err(Error::io("create the place for the root"))?;
