@@ -125,6 +125,9 @@ fn on_networks(engine: &Engine, container: &Container) -> Result<Place> {
     let mut place = Place::nowhere();
     for (position, (wish, claims)) in wishes.iter().zip(&claims).enumerate() {
         let default_routes = (default4 == Some(position), default6 == Some(position));
+        // IPv6 clients of a container without IPv6 are relayed.
+        let ways_in =
+            (default_routes.0, default_routes.1 || default6.is_none() && default_routes.0);
         let taken: Vec<String> = place.endpoints.iter().map(|e| e.interface.clone()).collect();
         let id = ContainerId::random().map_err(EngineError::state("cannot name a veth"))?;
         let parts = Parts {
@@ -137,7 +140,7 @@ fn on_networks(engine: &Engine, container: &Container) -> Result<Place> {
             interface: endpoint::interface(wish, &taken),
             further: position > 0,
             default_routes,
-            published: of_families(&ports, default_routes),
+            published: of_families(&ports, ways_in),
         };
         let plan = endpoint::plan(wish, &parts)?;
         place.endpoints.push(endpoint::endpoint(wish, &plan, &id));

@@ -67,6 +67,11 @@ impl Paths {
     pub fn volume_data(&self, name: &Name) -> PathBuf {
         self.volumes().join(name).join("_data")
     }
+    /// The families whose forwarding rcnt switched on: the host is kept from routing
+    /// for others.
+    pub fn forwarding(&self) -> PathBuf {
+        self.roots.exec.join("forwarding.json")
+    }
     /// Every running container's directory.
     pub fn runs(&self) -> PathBuf {
         self.roots.exec.join("containers")

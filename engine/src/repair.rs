@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use rcnt_base::files::{self, Lock};
+use rcnt_base::files::{self, Durability, Lock};
 use rcnt_base::ids::ContainerId;
 use rcnt_base::report;
+use rcnt_netstack::plan::table_name;
 use rcnt_netstack::{apply, claims};
 
 use crate::container::{Container, Status};
@@ -154,9 +155,16 @@ pub fn settle(paths: &Paths, container: Container, locked: bool) -> Result<Optio
 
 /// Somebody flushed the firewall: declares the ports of all running containers
 /// again, but those of `except`, which has just done so.
-pub fn publish_again(paths: &Paths, except: &ContainerId) {
+pub fn publish_again(paths: &Paths, except: Option<&ContainerId>) {
+    let fenced = forwarding(paths);
+    if !fenced.is_empty() {
+        let table = table_name(&paths.roots.instance());
+        if let Err(error) = apply::fence(&table, &fenced) {
+            log::warn!("{}", report::chain(&error));
+        }
+    }
     for id in records::ids(&paths.runs()).unwrap_or_default() {
-        if id == *except || !Lock::is_held(&paths.supervisor_lock(&id)) {
+        if Some(&id) == except || !Lock::is_held(&paths.supervisor_lock(&id)) {
             continue;
         }
         for plan in network::plans(paths, &id) {
@@ -165,4 +173,19 @@ pub fn publish_again(paths: &Paths, except: &ContainerId) {
             }
         }
     }
+}
+
+/// Writes down that forwarding of these families (`true`: IPv6) was switched on.
+pub(crate) fn note_forwarding(paths: &Paths, families: &[bool]) {
+    let mut all = forwarding(paths);
+    all.extend(families.iter().filter(|family| !all.contains(family)).collect::<Vec<_>>());
+    if let Err(error) = files::write_json(&paths.forwarding(), &all, Durability::Volatile) {
+        // The fence is up; only after somebody's flush would it be missed.
+        log::warn!("cannot write {}: {error}", paths.forwarding().display());
+    }
+}
+
+/// The families whose forwarding rcnt has switched on since boot.
+pub(crate) fn forwarding(paths: &Paths) -> Vec<bool> {
+    files::read_json(&paths.forwarding()).unwrap_or_default()
 }

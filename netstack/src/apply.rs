@@ -10,7 +10,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use crate::plan::{BridgePlan, NetworkPlan, NetworkUndo};
+use crate::plan::{BridgePlan, NetworkPlan, NetworkUndo, Passage};
 use crate::sysctl::ProcSys;
 
 mod flows;
@@ -97,12 +97,15 @@ impl AttachError {
 }
 
 /// What [`attach`] found on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attached {
     /// The bridge was there but our table was not, or not whole: somebody flushed
     /// the ruleset. The base is back and so are this container's elements; those
     /// of other running containers come back with [`publish`].
     pub rules_were_lost: bool,
+    /// Families (whether IPv6) whose forwarding was switched on just now, fenced: to be
+    /// written down for [`fence`], should the rules get lost.
+    pub forwarding: Vec<bool>,
 }
 
 /// All that went wrong while taking a container off its network; the rest was done.
@@ -128,15 +131,15 @@ pub fn attach(
     netns: BorrowedFd<'_>,
     sysctls: &ProcSys,
 ) -> Result<Attached, AttachError> {
-    let bridge = links::attach(plan, netns, sysctls)?;
+    let (bridge, forwarding) = links::attach(plan, netns, sysctls)?;
     if !plan.host.firewall {
-        return Ok(Attached { rules_were_lost: false });
+        return Ok(Attached { rules_were_lost: false, forwarding });
     }
     let base = ruleset::publish(plan, bridge == links::Bridge::Made)?;
     flows::end_older(plan)
         .map_err(|source| AttachError::Flows { owner: plan.owner_name.clone(), source })?;
     let rules_were_lost = bridge == links::Bridge::Found && base == ruleset::Base::Declared;
-    Ok(Attached { rules_were_lost })
+    Ok(Attached { rules_were_lost, forwarding })
 }
 
 /// Declares the base ruleset and the elements of `plan` again, touching no link:
@@ -149,6 +152,35 @@ pub fn publish(plan: &NetworkPlan) -> Result<(), AttachError> {
         return Ok(());
     }
     ruleset::publish(plan, false).map(|_| ())
+}
+
+/// Keeps the host from forwarding these families (`true`: IPv6) between networks that
+/// are none of ours, as [`attach`] does where it switches forwarding on.
+///
+/// # Errors
+/// The kernel's reason.
+pub fn fence(table: &str, families: &[bool]) -> Result<(), AttachError> {
+    ruleset::fence(table, families)
+        .map_err(|source| AttachError::Rules { table: table.to_owned(), source })
+}
+
+/// Opens passages on a bridge whose containers do not talk, in one transaction;
+/// `comment` tells whose they are. Those that are open stay so.
+///
+/// # Errors
+/// The kernel's reason.
+pub fn open_passages(table: &str, all: &[Passage], comment: &str) -> Result<(), AttachError> {
+    ruleset::open_passages(table, all, comment)
+        .map_err(|source| AttachError::Rules { table: table.to_owned(), source })
+}
+
+/// Closes passages; connections through them go on. What is closed already is fine.
+///
+/// # Errors
+/// The kernel's reason.
+pub fn close_passages(table: &str, all: &[Passage]) -> Result<(), AttachError> {
+    ruleset::close_passages(table, all)
+        .map_err(|source| AttachError::Rules { table: table.to_owned(), source })
 }
 
 /// Takes back what [`attach`] left on the host and what does not vanish with the

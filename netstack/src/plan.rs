@@ -12,8 +12,8 @@ use std::str::FromStr;
 use rcnt_base::ids::ContainerId;
 use serde::{Deserialize, Serialize};
 
-use crate::network::{HostPolicy, Network};
-use crate::ports::PublishedPort;
+use crate::network::{BridgePolicy, GatewayMode, HostPolicy, Network};
+use crate::ports::{Protocol, PublishedPort};
 
 /// The nftables table (family inet) of the instance with this tag
 /// ([`rcnt_base::roots::Roots::instance`]): `rcnt`, or `rcnt-<tag>`.
@@ -120,6 +120,79 @@ pub struct BridgePlan {
     pub address6: Option<(Ipv6Addr, u8)>,
     /// Bytes.
     pub mtu: u32,
+    /// What it lets pass.
+    #[serde(default)]
+    pub policy: BridgeRules,
+}
+
+/// What a bridge lets pass, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BridgeRules {
+    /// Nothing is routed from it or to it.
+    pub internal: bool,
+    /// Its containers reach each other.
+    pub icc: bool,
+    /// What leaves gets the host's address, where its mode translates at all.
+    pub masquerade: bool,
+    /// How IPv4 comes in.
+    pub mode4: GatewayMode,
+    /// How IPv6 comes in.
+    pub mode6: GatewayMode,
+    /// The host has no IPv4 address on it.
+    pub inhibit4: bool,
+    /// Interfaces of the host that reach containers' own addresses.
+    pub trusted: Vec<String>,
+    /// Published ports are open at the containers' own addresses, too.
+    pub direct_routing: bool,
+}
+
+impl Default for BridgeRules {
+    fn default() -> Self {
+        let internal = false;
+        Self::of(internal, &BridgePolicy::default())
+    }
+}
+
+impl BridgeRules {
+    fn of(internal: bool, policy: &BridgePolicy) -> Self {
+        Self {
+            internal,
+            icc: policy.icc,
+            masquerade: policy.masquerade,
+            mode4: policy.gateway_mode4,
+            mode6: policy.gateway_mode6,
+            inhibit4: policy.inhibit_ipv4,
+            trusted: policy.trusted.clone(),
+            direct_routing: policy.direct_routing,
+        }
+    }
+
+    /// How addresses of this family come in.
+    pub fn mode(&self, ipv6: bool) -> GatewayMode {
+        if ipv6 { self.mode6 } else { self.mode4 }
+    }
+
+    /// Whether the host has an address of this family on the bridge.
+    pub fn host_address(&self, ipv6: bool) -> bool {
+        self.mode(ipv6) != GatewayMode::Isolated && (ipv6 || !self.inhibit4)
+    }
+
+    /// How a published port of this host address gets to its container.
+    fn publishing(&self, host: IpAddr) -> Publishing {
+        let mode = self.mode(host.is_ipv6());
+        let open = !host.is_loopback() && (self.direct_routing || mode == GatewayMode::Routed);
+        Publishing { translated: mode != GatewayMode::Routed, open }
+    }
+}
+
+/// How one published port gets to its container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Publishing {
+    /// From the host's address.
+    pub(crate) translated: bool,
+    /// At the container's own address.
+    pub(crate) open: bool,
 }
 
 impl BridgePlan {
@@ -134,6 +207,7 @@ impl BridgePlan {
             address4: (addresses.gateway4, addresses.subnet4.prefix()),
             address6: addresses.gateway6.map(|gateway| (gateway, prefix6)),
             mtu: bridge.mtu,
+            policy: BridgeRules::of(network.internal, &bridge.policy),
         })
     }
 }
@@ -172,6 +246,20 @@ pub struct EndpointPlan {
     pub further: bool,
 }
 
+/// Something that one container may reach of another on a bridge whose containers
+/// do not talk (`icc=false`): what links open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Passage {
+    /// Who calls.
+    pub from: IpAddr,
+    /// Who is called; of the same family.
+    pub to: IpAddr,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Port of the called.
+    pub port: u16,
+}
+
 /// What [`crate::apply::attach`] leaves on the host, by name: enough to remove it
 /// without knowing anything else. Bridge and base table are shared and not listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,12 +276,15 @@ pub struct NetworkUndo {
     pub published: Vec<PublishedPort>,
     /// Whose elements these are.
     pub owner: ContainerId,
+    /// How the ports are published.
+    #[serde(default)]
+    pub policy: BridgeRules,
 }
 
 impl NetworkPlan {
     /// How to take back all that applying this plan does. Pure.
     pub fn undo(&self) -> NetworkUndo {
-        let Self { table, host: _, bridge: _, endpoint, published, owner, owner_name: _ } = self;
+        let Self { table, bridge, endpoint, published, owner, owner_name: _, host: _ } = self;
         NetworkUndo {
             table: table.clone(),
             host_interface: endpoint.host_interface.clone(),
@@ -201,11 +292,17 @@ impl NetworkPlan {
             address6: endpoint.address6.map(|(address, _)| address),
             published: published.clone(),
             owner: owner.clone(),
+            policy: bridge.policy.clone(),
         }
     }
 }
 
 impl NetworkUndo {
+    /// How a port gets to the container.
+    pub(crate) fn publishing(&self, port: &PublishedPort) -> Publishing {
+        self.policy.publishing(port.host_ip)
+    }
+
     /// The container address that ports published on `host` lead to: of the same
     /// family, because the kernel does not translate between families.
     pub(crate) fn target(&self, host: IpAddr) -> Option<IpAddr> {
@@ -237,7 +334,7 @@ mod tests {
     #[test]
     fn what_a_plan_makes_is_in_its_undo_list() {
         let published = vec![PublishedPort {
-            protocol: crate::ports::Protocol::Udp,
+            protocol: Protocol::Udp,
             host_ip: Ipv6Addr::UNSPECIFIED.into(),
             host_port: 53,
             container_port: 5353,
@@ -253,6 +350,7 @@ mod tests {
                 address4: (ip, 16),
                 address6: None,
                 mtu: 1500,
+                policy: BridgeRules::default(),
             },
             endpoint: EndpointPlan {
                 host_interface: "veth1".into(),

@@ -6,8 +6,9 @@
 //! prerouting ─raw─► fence: 127/8 on the wire is dropped
 //! prerouting ─nat─► to a local address? ─► published: maps ─► dnat
 //! output ─────nat─► from or to ::1, from fe80::/10? left to the relay; to a local address? ─► published
-//! forward: established · not to our bridges · dnat'ed · same bridge · else drop
-//! postrouting: leaving our bridges, hairpin, from 127/8: masquerade
+//! forward: established · between strangers (if fenced) · internal networks · not to our
+//!          bridges · dnat'ed · who may talk · open ports · links · unprotected · else drop
+//! postrouting: leaving masqueraded bridges, hairpin, from 127/8: masquerade
 //! ```
 //!
 //! Neighbours are left alone: every verdict concerns our own bridges, addresses
@@ -15,12 +16,15 @@
 
 mod base;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use self::base::{ADDR4, ADDR6, ANY4, ANY6, BRIDGES, HAIRPIN4, HAIRPIN6, TALK};
+use self::base::sets::*;
 pub(crate) use self::base::{MARK_PREFIX, chain_uses, declare, mark};
-use crate::plan::{BridgePlan, NetworkPlan, NetworkUndo};
+use crate::network::GatewayMode;
+use crate::plan::{BridgePlan, BridgeRules, NetworkPlan, NetworkUndo, Passage, Publishing};
 use crate::ports::{Protocol, PublishedPort};
+use crate::wire::abi::{NFPROTO_IPV4, NFPROTO_IPV6};
 use crate::wire::nft::Element;
 
 /// An element and the set it belongs to.
@@ -28,18 +32,65 @@ pub(crate) type Entry = (&'static str, Element);
 
 /// What the base must know of a bridge.
 pub(crate) fn bridge_entries(bridge: &BridgePlan) -> Vec<Entry> {
+    let BridgeRules { internal, icc, masquerade, ref trusted, .. } = bridge.policy;
     let name = interface_key(&bridge.interface);
     let plain = |key: Vec<u8>| Element { key, ..Element::default() };
-    let (address, prefix) = bridge.address4;
-    let mut entries = vec![
-        (BRIDGES.name, plain(name.to_vec())),
-        (TALK.name, plain([name, name].concat())),
-        (HAIRPIN4.name, range(address.into(), prefix, name)),
+    let mut entries =
+        vec![(BRIDGES.name, plain(name.to_vec())), (WITHIN.name, plain([name, name].concat()))];
+    if icc {
+        entries.push((TALK.name, plain([name, name].concat())));
+    }
+    if internal {
+        entries.push((INTERNAL.name, plain(name.to_vec())));
+        return entries;
+    }
+    for from in trusted {
+        entries.push((TALK.name, plain([interface_key(from), name].concat())));
+    }
+    let families = [
+        (Some(pair(bridge.address4)), MASQUERADED4, UNPROTECTED4, ROUTED4, HAIRPIN4),
+        (bridge.address6.map(pair), MASQUERADED6, UNPROTECTED6, ROUTED6, HAIRPIN6),
     ];
-    if let Some((address, prefix)) = bridge.address6 {
-        entries.push((HAIRPIN6.name, range(address.into(), prefix, name)));
+    for (address, masqueraded, unprotected, routed, hairpin) in families {
+        let Some((address, prefix)) = address else { continue };
+        let mode = bridge.policy.mode(address.is_ipv6());
+        if masquerade && mode != GatewayMode::Routed {
+            entries.push((masqueraded.name, plain(name.to_vec())));
+        }
+        match mode {
+            GatewayMode::Nat | GatewayMode::Isolated => {}
+            GatewayMode::NatUnprotected => {
+                entries.push((unprotected.name, plain(name.to_vec())));
+            }
+            GatewayMode::Routed => entries.push((routed.name, plain(name.to_vec()))),
+        }
+        entries.push((hairpin.name, range(address, prefix, name)));
     }
     entries
+}
+
+fn pair<T: Into<IpAddr>>((address, prefix): (T, u8)) -> (IpAddr, u8) {
+    (address.into(), prefix)
+}
+
+/// That this host forwards a family for containers only.
+pub(crate) fn fence_entry(ipv6: bool) -> Entry {
+    let family = if ipv6 { NFPROTO_IPV6 } else { NFPROTO_IPV4 };
+    (FENCED.name, Element { key: vec![family], ..Element::default() })
+}
+
+/// What a link opens; `None` between addresses of two families.
+pub(crate) fn passage_entry(passage: &Passage, comment: &str) -> Option<Entry> {
+    let Passage { from, to, protocol, port } = *passage;
+    let set = match (from, to) {
+        (IpAddr::V4(_), IpAddr::V4(_)) => LINKS4,
+        (IpAddr::V6(_), IpAddr::V6(_)) => LINKS6,
+        _ => return None,
+    };
+    let mut key = octets(from);
+    key.extend(octets(to));
+    key.extend(port_key(protocol, port));
+    Some((set.name, Element { key, comment: Some(comment.to_owned()), ..Element::default() }))
 }
 
 /// An interface name as the kernel compares it: 16 bytes, filled up with NUL.
@@ -88,25 +139,41 @@ fn port_word(port: u16) -> [u8; 4] {
     [high, low, 0, 0]
 }
 
-/// The element of one published port; `None` when the container has no address of
+/// A protocol and a port, as parts of a key.
+fn port_key(protocol: Protocol, port: u16) -> [u8; 8] {
+    let [a, b, c, d] = port_word(port);
+    [protocol_number(protocol), 0, 0, 0, a, b, c, d]
+}
+
+/// The elements of one published port; none when the container has no address of
 /// the host address's family, because the kernel cannot translate between them.
-pub(crate) fn port_entry(undo: &NetworkUndo, port: &PublishedPort, comment: &str) -> Option<Entry> {
-    let target = undo.target(port.host_ip)?;
-    let any = port.host_ip.is_unspecified();
-    let set = match (port.host_ip, any) {
-        (IpAddr::V4(_), true) => ANY4,
-        (IpAddr::V4(_), false) => ADDR4,
-        (IpAddr::V6(_), true) => ANY6,
-        (IpAddr::V6(_), false) => ADDR6,
-    };
-    let mut key = if any { Vec::new() } else { octets(port.host_ip) };
-    key.extend_from_slice(&[protocol_number(port.protocol), 0, 0, 0]);
-    key.extend_from_slice(&port_word(port.host_port));
-    let mut data = octets(target);
-    data.extend_from_slice(&port_word(port.container_port));
-    let element =
-        Element { key, key_end: None, data: Some(data), comment: Some(comment.to_owned()) };
-    Some((set.name, element))
+fn entries_of(undo: &NetworkUndo, port: &PublishedPort, comment: &str) -> Vec<Entry> {
+    let Some(target) = undo.target(port.host_ip) else { return Vec::new() };
+    let Publishing { translated, open } = undo.publishing(port);
+    let comment = Some(comment.to_owned());
+    let mut entries = Vec::new();
+    if translated {
+        let any = port.host_ip.is_unspecified();
+        let set = match (port.host_ip, any) {
+            (IpAddr::V4(_), true) => ANY4,
+            (IpAddr::V4(_), false) => ADDR4,
+            (IpAddr::V6(_), true) => ANY6,
+            (IpAddr::V6(_), false) => ADDR6,
+        };
+        let mut key = if any { Vec::new() } else { octets(port.host_ip) };
+        key.extend(port_key(port.protocol, port.host_port));
+        let mut data = octets(target);
+        data.extend_from_slice(&port_word(port.container_port));
+        let (data, comment) = (Some(data), comment.clone());
+        entries.push((set.name, Element { key, key_end: None, data, comment }));
+    }
+    if open {
+        let set = if target.is_ipv4() { OPEN4 } else { OPEN6 };
+        let mut key = octets(target);
+        key.extend(port_key(port.protocol, port.container_port));
+        entries.push((set.name, Element { key, key_end: None, data: None, comment }));
+    }
+    entries
 }
 
 /// What `nft list ruleset` shows beside a container's ports.
@@ -115,10 +182,25 @@ pub(crate) fn comment(plan: &NetworkPlan) -> String {
     format!("{} {}", plan.owner.short(), plan.owner_name)
 }
 
-/// The elements of all published ports of a plan.
-pub(crate) fn port_entries(plan: &NetworkPlan) -> Vec<Entry> {
-    let (undo, comment) = (plan.undo(), comment(plan));
-    plan.published.iter().filter_map(|port| port_entry(&undo, port, &comment)).collect()
+/// The elements of published ports, each with the place of its port in the list
+/// and each once: two host ports may lead to one open port of the container.
+pub(crate) fn port_entries(
+    undo: &NetworkUndo,
+    ports: &[PublishedPort],
+    comment: &str,
+) -> Vec<(usize, Entry)> {
+    let mut seen = BTreeSet::new();
+    let mut all = Vec::with_capacity(ports.len());
+    for (place, port) in ports.iter().enumerate() {
+        for entry in entries_of(undo, port, comment) {
+            // What translates is there once by its claim.
+            let shared = entry.1.data.is_none();
+            if !shared || seen.insert((entry.0, entry.1.key.clone())) {
+                all.push((place, entry));
+            }
+        }
+    }
+    all
 }
 
 #[cfg(test)]

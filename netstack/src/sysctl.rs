@@ -51,15 +51,6 @@ impl ProcSys {
         self.open_setting(name, OFlags::WRONLY)?.write_all(value.as_bytes())
     }
 
-    /// Sets `name` unless it has the value already: reading is cheap and works where
-    /// /proc/sys is read-only, while some writes wait for the RTNL lock.
-    ///
-    /// # Errors
-    /// The kernel's reason, `NotFound` when there is no such setting.
-    pub(crate) fn ensure(&self, name: &str, value: &str) -> io::Result<()> {
-        if self.read(name)? == value { Ok(()) } else { self.write(name, value) }
-    }
-
     /// [`Self::write`] for settings of IPv6, which a kernel may lack altogether.
     ///
     /// # Errors

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test reports by panicking")]
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use rcnt_tests::fixtures::PAGE;
 use rcnt_tests::{Lan, World, eventually, leaks};

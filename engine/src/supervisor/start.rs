@@ -125,9 +125,12 @@ fn connect(launch: &Launch, init: &Init) -> Result<Option<Resolver>, StartError>
         let attached = apply::attach(network, netns.as_fd(), &sysctls)
             .map_err(|e| StartError::new("network", ExitKind::Runtime, &e))?;
         rules_were_lost |= attached.rules_were_lost;
+        if !attached.forwarding.is_empty() {
+            crate::repair::note_forwarding(&launch.paths, &attached.forwarding);
+        }
     }
     if rules_were_lost {
-        crate::repair::publish_again(&launch.paths, &launch.container.id);
+        crate::repair::publish_again(&launch.paths, Some(&launch.container.id));
     }
     let Some(names) = launch.names.clone() else { return Ok(None) };
     let _step = Step::new("open resolver");

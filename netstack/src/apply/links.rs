@@ -9,7 +9,7 @@ use std::time::Duration;
 use rcnt_base::sys::netlink::Family;
 use rustix::io::Errno;
 
-use super::{AttachError, inside};
+use super::{AttachError, inside, ruleset};
 use crate::facts::{self, Address};
 use crate::plan::{BridgePlan, NetworkPlan};
 use crate::socket::{Answers, Socket};
@@ -34,7 +34,7 @@ pub(super) fn attach(
     plan: &NetworkPlan,
     netns: BorrowedFd<'_>,
     sysctls: &ProcSys,
-) -> Result<Bridge, AttachError> {
+) -> Result<(Bridge, Vec<bool>), AttachError> {
     let name = &plan.bridge.interface;
     let bridge_error = |source| AttachError::Bridge { bridge: name.clone(), source };
     let mut socket = Socket::open(Family::Route).map_err(bridge_error)?;
@@ -47,16 +47,14 @@ pub(super) fn attach(
             (index, Bridge::Made)
         }
     };
-    let ensure = |name: &str, value| {
-        sysctls.ensure(name, value).map_err(|e| AttachError::sysctl(name, value, e))
-    };
-    let forwards = plan.host.ip_forward;
-    if forwards {
-        ensure("net/ipv4/ip_forward", "1")?;
-    }
-    if forwards && plan.bridge.address6.is_some() {
-        keep_router_advertisements(sysctls).map_err(bridge_error)?;
-        ensure("net/ipv6/conf/all/forwarding", "1")?;
+    // Nothing is routed to or from an internal network.
+    let mut switched_on = Vec::new();
+    if plan.host.ip_forward && !plan.bridge.policy.internal {
+        switched_on.extend(forward(plan, sysctls, false)?);
+        if plan.bridge.address6.is_some() {
+            keep_router_advertisements(sysctls).map_err(bridge_error)?;
+            switched_on.extend(forward(plan, sysctls, true)?);
+        }
     }
     let inside_error = |source| AttachError::Inside {
         interface: plan.endpoint.interface.clone(),
@@ -72,18 +70,48 @@ pub(super) fn attach(
     if bridge == Bridge::Found {
         bridge_settings(&plan.bridge, sysctls, state)?;
     }
-    Ok(bridge)
+    Ok((bridge, switched_on))
+}
+
+/// Sees to it that the host forwards a family. Where that has to be switched on, the
+/// host must not become a router between its other networks (moby#39439): the fence
+/// comes first. Returns the family (whether it is IPv6) if it was switched on.
+fn forward(plan: &NetworkPlan, sysctls: &ProcSys, ipv6: bool) -> Result<Option<bool>, AttachError> {
+    let name = if ipv6 { "net/ipv6/conf/all/forwarding" } else { "net/ipv4/ip_forward" };
+    let cannot = |e| AttachError::sysctl(name, "1", e);
+    if sysctls.read(name).map_err(cannot)? == "1" {
+        return Ok(None);
+    }
+    if plan.host.firewall {
+        ruleset::fence(&plan.table, &[ipv6])
+            .map_err(|source| AttachError::Rules { table: plan.table.clone(), source })?;
+    }
+    sysctls.write(name, "1").map_err(cannot)?;
+    Ok(Some(ipv6))
+}
+
+/// Whether the firewall can see what passes within a bridge at all.
+fn can_filter() -> io::Result<()> {
+    match std::fs::exists("/proc/sys/net/bridge/bridge-nf-call-iptables") {
+        Ok(false) => Err(io::Error::other(
+            "keeping its containers apart (icc=false) needs the kernel's br_netfilter module",
+        )),
+        known => known.map(drop),
+    }
 }
 
 /// The bridge, down and without address: its settings come before its life.
 fn make_bridge(socket: &mut Socket, bridge: &BridgePlan) -> io::Result<u32> {
-    let BridgePlan { interface, alias, mac, address4: _, address6: _, mtu } = bridge;
+    let BridgePlan { interface, alias, mac, address4: _, address6: _, mtu, policy } = bridge;
+    if !policy.icc {
+        can_filter()?;
+    }
     let mut requests = Requests::default();
     let create = LinkRequest {
         name: Some(interface),
         mac: Some(*mac),
         mtu: Some(*mtu),
-        kind: Some(LinkKind::Bridge),
+        kind: Some(LinkKind::Bridge { filtered: !policy.icc }),
         ..LinkRequest::default()
     };
     let create = create.create(&mut requests);
@@ -189,12 +217,17 @@ fn connect(
 
 /// The bridge up, with its addresses.
 fn bridge_life(bridge: &BridgePlan, index: u32, requests: &mut Requests, expected: &mut Vec<u32>) {
-    let BridgePlan { mac, address4, address6, .. } = bridge;
+    let BridgePlan { mac, address4, address6, policy, .. } = bridge;
     let up = LinkRequest { index, up: true, ..LinkRequest::default() };
     expected.push(up.change(requests));
     let (address, prefix) = *address4;
-    let mut addresses = vec![Address { link: index, address: address.into(), prefix }];
-    if let Some((address, prefix)) = *address6 {
+    let mut addresses = Vec::new();
+    if policy.host_address(false) {
+        addresses.push(Address { link: index, address: address.into(), prefix });
+    }
+    if let Some((address, prefix)) = *address6
+        && policy.host_address(true)
+    {
         addresses.push(Address { link: index, address: address.into(), prefix });
         // The kernel asks for neighbours on behalf of others from a link-local
         // address only (ndisc_send_ns). Ours, because its own would wait for DAD.

@@ -7,7 +7,7 @@ use std::io;
 use rustix::io::Errno;
 
 use super::AttachError;
-use crate::plan::{BridgePlan, NetworkPlan, NetworkUndo};
+use crate::plan::{BridgePlan, NetworkPlan, NetworkUndo, Passage};
 use crate::rules::{self, Entry};
 use crate::socket::{Answers, Refusal, Socket, refusal, with_netfilter};
 use crate::wire::nft::{self, Batch, ChainFacts, Element};
@@ -36,7 +36,7 @@ pub(super) fn publish(plan: &NetworkPlan, first: bool) -> Result<Base, AttachErr
         table,
         base: Base::Whole,
         bridge: rules::bridge_entries(&plan.bridge),
-        ports: rules::port_entries(plan),
+        ports: rules::port_entries(&plan.undo(), &plan.published, &rules::comment(plan)),
         stale: BTreeSet::new(),
     };
     let done = with_netfilter(|socket| {
@@ -63,7 +63,8 @@ struct Change<'a> {
     table: &'a str,
     base: Base,
     bridge: Vec<Entry>,
-    ports: Vec<Entry>,
+    /// With the place of the port in the plan.
+    ports: Vec<(usize, Entry)>,
     /// Ports whose key is taken by an element of a container that is gone: the
     /// claims say that the ports are ours.
     stale: BTreeSet<usize>,
@@ -89,7 +90,10 @@ impl Change<'_> {
                     self.base = Base::Declared;
                     self.stale.clear();
                 }
-                _ => return Ok(Some((port_of(*sequence), refusal(ack)))),
+                _ => {
+                    let port = port_of(*sequence).and_then(|n| self.ports.get(n));
+                    return Ok(Some((port.map(|(place, _)| *place), refusal(ack))));
+                }
             }
         }
         Err(io::Error::other("it keeps changing under our hands"))
@@ -108,10 +112,11 @@ impl Change<'_> {
         for (set, element) in &self.bridge {
             batch.element(set, element);
         }
-        for (set, element) in self.stale.iter().filter_map(|n| self.ports.get(*n)) {
+        for (_, (set, element)) in self.stale.iter().filter_map(|n| self.ports.get(*n)) {
             batch.delete_element(set, element);
         }
-        let ports = self.ports.iter().map(|(set, element)| batch.element(set, element)).collect();
+        let ports =
+            self.ports.iter().map(|(_, (set, element))| batch.element(set, element)).collect();
         Ok((batch, ports))
     }
 }
@@ -178,10 +183,9 @@ fn old_marks(socket: &mut Socket, table: &str) -> io::Result<Vec<String>> {
 /// comment is not ours. (Nobody can put another there between the two steps: the
 /// port's claim is freed after this.)
 pub(super) fn withdraw(undo: &NetworkUndo) -> io::Result<()> {
-    let wanted: Vec<Entry> = undo
-        .published
-        .iter()
-        .filter_map(|port| rules::port_entry(undo, port, undo.owner.short()))
+    let wanted: Vec<Entry> = rules::port_entries(undo, &undo.published, undo.owner.short())
+        .into_iter()
+        .map(|(_, entry)| entry)
         .collect();
     if wanted.is_empty() {
         return Ok(());
@@ -210,12 +214,58 @@ fn withdraw_all(socket: &mut Socket, undo: &NetworkUndo, wanted: &[Entry]) -> io
     Err(io::Error::other("the table keeps changing under our hands"))
 }
 
+/// Adds elements that may be there, and the base if it is not whole.
+fn add(table: &str, entries: &[Entry]) -> io::Result<()> {
+    with_netfilter(|socket| {
+        let mut whole = is_whole(socket, table)?;
+        for _ in 0..ATTEMPTS {
+            let marks = if whole { Vec::new() } else { old_marks(socket, table)? };
+            let mut batch = Batch::new(table);
+            if !whole {
+                declare(&mut batch, &marks);
+            }
+            for (set, element) in entries {
+                batch.element(set, element);
+            }
+            match exchange(socket, &batch.finish())?.refused() {
+                None => return Ok(()),
+                Some((_, ack)) if ack.errno == ENOENT && whole => whole = false,
+                Some((_, ack)) => return Err(refusal(ack).into()),
+            }
+        }
+        Err(io::Error::other("the table keeps changing under our hands"))
+    })
+}
+
+/// See [`super::fence`].
+pub(super) fn fence(table: &str, families: &[bool]) -> io::Result<()> {
+    let entries: Vec<Entry> = families.iter().map(|ipv6| rules::fence_entry(*ipv6)).collect();
+    add(table, &entries)
+}
+
+/// See [`super::open_passages`].
+pub(super) fn open_passages(table: &str, all: &[Passage], comment: &str) -> io::Result<()> {
+    let entries: Vec<Entry> =
+        all.iter().filter_map(|passage| rules::passage_entry(passage, comment)).collect();
+    if entries.is_empty() { Ok(()) } else { add(table, &entries) }
+}
+
+/// See [`super::close_passages`].
+pub(super) fn close_passages(table: &str, all: &[Passage]) -> io::Result<()> {
+    let entries: Vec<Entry> =
+        all.iter().filter_map(|passage| rules::passage_entry(passage, "")).collect();
+    if entries.is_empty() { Ok(()) } else { remove(table, &entries) }
+}
+
 /// Removes what the table says of a bridge, in one transaction if all of it is
 /// there, else piece by piece: one absent element fails a transaction whole.
 pub(super) fn forget_bridge(table: &str, bridge: &BridgePlan) -> io::Result<()> {
-    let entries = rules::bridge_entries(bridge);
+    remove(table, &rules::bridge_entries(bridge))
+}
+
+fn remove(table: &str, entries: &[Entry]) -> io::Result<()> {
     with_netfilter(|socket| {
-        if remove_elements(socket, table, &entries)? {
+        if remove_elements(socket, table, entries)? {
             return Ok(());
         }
         for entry in entries.chunks(1) {

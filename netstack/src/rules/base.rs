@@ -1,97 +1,24 @@
 //! The constant part of the table: sets and maps, chains and their rules, and the
 //! mark that says they are these.
 
-use crate::wire::abi::*;
-use crate::wire::nft::{Batch, Expression, Hook, Set, Type};
+mod forward;
+pub(super) mod sets;
+mod steps;
 
-/// Names of our bridges.
-pub(super) const BRIDGES: Set =
-    Set { name: "bridges", key: &[Type::Interface], data: &[], interval: false };
-/// From bridge, to bridge: what may talk directly. A bridge with itself, so far.
-pub(super) const TALK: Set =
-    Set { name: "talk", key: &[Type::Interface, Type::Interface], data: &[], interval: false };
-/// Subnet and its bridge: a published port reached from inside the same bridge.
-/// (A bridged packet has no input interface in postrouting, so its source tells.)
-pub(super) const HAIRPIN4: Set =
-    Set { name: "hairpin4", key: &[Type::Ipv4, Type::Interface], data: &[], interval: true };
-pub(super) const HAIRPIN6: Set =
-    Set { name: "hairpin6", key: &[Type::Ipv6, Type::Interface], data: &[], interval: true };
-/// Ports published on every address of the host.
-pub(super) const ANY4: Set = Set {
-    name: "any4",
-    key: &[Type::Protocol, Type::Port],
-    data: &[Type::Ipv4, Type::Port],
-    interval: false,
-};
-pub(super) const ANY6: Set = Set {
-    name: "any6",
-    key: &[Type::Protocol, Type::Port],
-    data: &[Type::Ipv6, Type::Port],
-    interval: false,
-};
-/// Ports published on one address.
-pub(super) const ADDR4: Set = Set {
-    name: "addr4",
-    key: &[Type::Ipv4, Type::Protocol, Type::Port],
-    data: &[Type::Ipv4, Type::Port],
-    interval: false,
-};
-pub(super) const ADDR6: Set = Set {
-    name: "addr6",
-    key: &[Type::Ipv6, Type::Protocol, Type::Port],
-    data: &[Type::Ipv6, Type::Port],
-    interval: false,
-};
-const SETS: [Set; 8] = [BRIDGES, TALK, HAIRPIN4, HAIRPIN6, ANY4, ANY6, ADDR4, ADDR6];
+use self::forward::FORWARD;
+use self::sets::*;
+use self::steps::*;
+use crate::wire::abi::*;
+use crate::wire::nft::{Batch, Expression, Hook};
 
 /// A chain with its rules: expressions and the comment that `nft` shows.
 struct Chain {
     name: &'static str,
     hook: Option<Hook>,
-    rules: &'static [(&'static [Expression], &'static str)],
+    rules: &'static [Rule],
 }
 
-/// `lo`, as 16 bytes of an interface name.
-const LO: Expression = Expression::NotEqual(b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
-const IIFNAME: Expression = Expression::Meta { key: NFT_META_IIFNAME, to: 0 };
-const OIFNAME: Expression = Expression::Meta { key: NFT_META_OIFNAME, to: 0 };
-const FAMILY: Expression = Expression::Meta { key: NFT_META_NFPROTO, to: 0 };
-const IS_IPV4: Expression = Expression::Equal(&[NFPROTO_IPV4]);
-const IS_IPV6: Expression = Expression::Equal(&[NFPROTO_IPV6]);
-const IS_LOOPBACK: Expression = Expression::Equal(&[127]);
-/// `::1`; there is no route_localnet for IPv6, so nothing from or to it can leave `lo`.
-const IS_LOOPBACK6: Expression =
-    Expression::Equal(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-/// Whoever calls from a link-local address cannot be routed either.
-const LINK_LOCAL6: Expression =
-    Expression::Equal(&[0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-const LINK_LOCAL6_MASK: Expression =
-    Expression::Mask(&[0xff, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-const FROM_LINK_LOCAL6: (&[Expression], &str) = (
-    &[FAMILY, IS_IPV6, network_header(8, 16, 0), LINK_LOCAL6_MASK, LINK_LOCAL6, Expression::Return],
-    "cannot be routed: for the relay",
-);
-const IS_LOCAL: Expression = Expression::Equal(&RTN_LOCAL.to_ne_bytes());
-const NOT_ZERO: Expression = Expression::NotEqual(&[0; 4]);
-const TO_PUBLISHED: (&[Expression], &str) = (
-    &[Expression::DestinationType, IS_LOCAL, Expression::Jump("published")],
-    "only what is addressed to this host",
-);
-
-const fn network_header(offset: u32, bytes: u32, to: u32) -> Expression {
-    Expression::Payload { base: NFT_PAYLOAD_NETWORK_HEADER, offset, bytes, to }
-}
-
-const fn l4proto(to: u32) -> Expression {
-    Expression::Meta { key: NFT_META_L4PROTO, to }
-}
-
-/// The destination port, at the same place for tcp, udp and sctp.
-const fn destination_port(to: u32) -> Expression {
-    Expression::Payload { base: NFT_PAYLOAD_TRANSPORT_HEADER, offset: 2, bytes: 2, to }
-}
-
-const CHAINS: [Chain; 6] = [
+const CHAINS: [Chain; 7] = [
     Chain {
         name: "fence",
         // raw: before connection tracking and every NAT
@@ -199,13 +126,27 @@ const CHAINS: [Chain; 6] = [
         rules: &[
             (
                 &[
+                    FAMILY,
+                    IS_IPV4,
                     IIFNAME,
-                    Expression::InSet(BRIDGES.name),
+                    Expression::InSet(MASQUERADED4.name),
                     OIFNAME,
                     Expression::NotInSet(BRIDGES.name),
                     Expression::Masquerade,
                 ],
                 "containers to the world",
+            ),
+            (
+                &[
+                    FAMILY,
+                    IS_IPV6,
+                    IIFNAME,
+                    Expression::InSet(MASQUERADED6.name),
+                    OIFNAME,
+                    Expression::NotInSet(BRIDGES.name),
+                    Expression::Masquerade,
+                ],
+                "",
             ),
             (
                 &[
@@ -250,42 +191,18 @@ const CHAINS: [Chain; 6] = [
         ],
     },
     Chain {
+        name: "strangers",
+        hook: None,
+        rules: &[
+            (&[IIFKIND, IS_BRIDGE, Expression::Return], "somebody's containers or machines"),
+            (&[OIFKIND, IS_BRIDGE, Expression::Return], ""),
+            (&[Expression::Drop], "this host is no router"),
+        ],
+    },
+    Chain {
         name: "forward",
         hook: Some(Hook { kind: "filter", number: NF_INET_FORWARD, priority: 0 }),
-        rules: &[
-            (
-                &[
-                    Expression::ConntrackState,
-                    Expression::And(CT_STATE_ESTABLISHED_RELATED),
-                    NOT_ZERO,
-                    Expression::Accept,
-                ],
-                "",
-            ),
-            (
-                &[OIFNAME, Expression::NotInSet(BRIDGES.name), Expression::Accept],
-                "not to a container",
-            ),
-            (
-                &[
-                    Expression::ConntrackStatus,
-                    Expression::And(IPS_DST_NAT),
-                    NOT_ZERO,
-                    Expression::Accept,
-                ],
-                "published",
-            ),
-            (
-                &[
-                    IIFNAME,
-                    Expression::Meta { key: NFT_META_OIFNAME, to: 4 },
-                    Expression::InSet(TALK.name),
-                    Expression::Accept,
-                ],
-                "neighbours on one bridge",
-            ),
-            (&[Expression::Drop], "not published"),
-        ],
+        rules: FORWARD,
     },
 ];
 
@@ -350,6 +267,6 @@ mod tests {
     fn the_kernel_counts_rules_and_jumps() {
         let uses: Vec<_> = chain_uses().collect();
         assert!(uses.contains(&("published", 6)), "{uses:?}");
-        assert!(uses.contains(&("forward", 5)), "{uses:?}");
+        assert!(uses.contains(&("forward", 18)), "{uses:?}");
     }
 }

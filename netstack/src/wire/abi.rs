@@ -55,6 +55,8 @@ pub(crate) const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 pub(crate) const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 pub(crate) const IFLA_BR_FORWARD_DELAY: u16 = 1;
 pub(crate) const IFLA_BR_STP_STATE: u16 = 5;
+pub(crate) const IFLA_BR_NF_CALL_IPTABLES: u16 = 36;
+pub(crate) const IFLA_BR_NF_CALL_IP6TABLES: u16 = 37;
 pub(crate) const IFLA_BRPORT_MODE: u16 = 4;
 
 // linux/veth.h
@@ -156,6 +158,8 @@ pub(crate) const NFT_META_IIFNAME: u32 = 6;
 pub(crate) const NFT_META_OIFNAME: u32 = 7;
 pub(crate) const NFT_META_NFPROTO: u32 = 15;
 pub(crate) const NFT_META_L4PROTO: u32 = 16;
+pub(crate) const NFT_META_IIFKIND: u32 = 26;
+pub(crate) const NFT_META_OIFKIND: u32 = 27;
 pub(crate) const NFTA_CMP_SREG: u16 = 1;
 pub(crate) const NFTA_CMP_OP: u16 = 2;
 pub(crate) const NFTA_CMP_DATA: u16 = 3;

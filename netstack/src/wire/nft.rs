@@ -21,6 +21,7 @@ const USERDATA_KEY_BYTEORDER: u8 = 0;
 /// `nft`'s number of a data type (its `enum datatypes`), six bits each in a concatenation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Type {
+    Family,
     Ipv4,
     Ipv6,
     Protocol,
@@ -31,6 +32,7 @@ pub(crate) enum Type {
 impl Type {
     fn number(self) -> u32 {
         match self {
+            Type::Family => 2,
             Type::Ipv4 => 7,
             Type::Ipv6 => 8,
             Type::Protocol => 12,
@@ -42,6 +44,7 @@ impl Type {
     /// Bytes of its value in a key; parts of a concatenation take whole registers.
     fn register_bytes(self) -> u32 {
         match self {
+            Type::Family => 1,
             Type::Ipv4 | Type::Protocol | Type::Port => 4,
             Type::Ipv6 | Type::Interface => 16,
         }
@@ -335,7 +338,7 @@ fn comment_userdata(comment: &str) -> Vec<u8> {
 /// How `nft` shall print the key: 1 host order, 2 network order, 0 each part by its type.
 fn byteorder_userdata(key: &[Type]) -> [u8; 6] {
     let order: u32 = match key {
-        [Type::Interface] => 1,
+        [Type::Interface | Type::Family] => 1,
         [_] => 2,
         _ => 0,
     };

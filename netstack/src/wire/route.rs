@@ -33,7 +33,10 @@ pub(crate) struct LinkRequest<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LinkKind<'a> {
     /// Spanning tree off and no forward delay: a port forwards as soon as it has carrier.
-    Bridge,
+    Bridge {
+        /// What is bridged is shown to the firewall, whatever the host's setting.
+        filtered: bool,
+    },
     /// One end; the other is `peer`.
     Veth(Box<LinkRequest<'a>>),
 }
@@ -84,11 +87,15 @@ impl LinkRequest<'_> {
     fn info(&self, a: &mut Attributes<'_>) {
         match &self.kind {
             None => {}
-            Some(LinkKind::Bridge) => {
+            Some(LinkKind::Bridge { filtered }) => {
                 a.text(abi::IFLA_INFO_KIND, "bridge");
                 a.nest(abi::IFLA_INFO_DATA, |a| {
                     a.u32(abi::IFLA_BR_FORWARD_DELAY, 0);
                     a.u32(abi::IFLA_BR_STP_STATE, 0);
+                    if *filtered {
+                        a.u8(abi::IFLA_BR_NF_CALL_IPTABLES, 1);
+                        a.u8(abi::IFLA_BR_NF_CALL_IP6TABLES, 1);
+                    }
                 });
             }
             Some(LinkKind::Veth(peer)) => {
@@ -353,7 +360,7 @@ mod tests {
         ) {
             let request = LinkRequest {
                 index, up, mac: mac.map(Mac), mtu: Some(mtu), master, name: Some(&name),
-                alias: alias.as_deref(), kind: Some(LinkKind::Bridge), ..LinkRequest::default()
+                alias: alias.as_deref(), kind: Some(LinkKind::Bridge { filtered: true }), ..LinkRequest::default()
             };
             let mut requests = Requests::default();
             request.create(&mut requests);

@@ -181,7 +181,7 @@ fn containers_reach_the_world_and_their_neighbours_but_not_other_bridges() {
 
 fn forwarded_traffic_to_other_machines_is_left_alone() {
     lan();
-    sh("ip netns add far; ip link add up1 type veth peer name eth0 netns far
+    sh("sysctl -qw net.ipv4.ip_forward=1; ip netns add far; ip link add up1 type veth peer name eth0 netns far
         ip addr add 192.168.79.1/24 dev up1; ip link set up1 up
         ip -n far addr add 192.168.79.2/24 dev eth0; ip -n far link set eth0 up
         ip -n far route add default via 192.168.79.1");
@@ -280,6 +280,7 @@ fn a_flushed_ruleset_comes_back_with_the_next_attach() {
         let last = 10 + u8::try_from(vandalism.len()).unwrap();
         assert!(start(&format!("x{last}"), &NET.plan(last, &[])).rules_were_lost, "{vandalism}");
         apply::publish(&first).unwrap();
+        apply::fence("rcnt", &[false]).unwrap();
         assert_eq!(sh("nft list ruleset"), before, "{vandalism}");
     }
     assert_eq!(fetch("lan", HOST, 8080), format!("web {PEER}"));

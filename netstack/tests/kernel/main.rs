@@ -7,6 +7,7 @@
 
 mod cases;
 mod names;
+mod policy;
 mod world;
 
 use std::process::{Command, ExitCode};
@@ -15,7 +16,7 @@ use std::process::{Command, ExitCode};
 const WORLD: &str = "RCNT_TEST_WORLD";
 
 fn all() -> impl Iterator<Item = &'static cases::Case> {
-    cases::ALL.iter().chain(names::ALL)
+    cases::ALL.iter().chain(names::ALL).chain(policy::ALL)
 }
 
 fn main() -> ExitCode {

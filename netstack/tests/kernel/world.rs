@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rcnt_base::ids::ContainerId;
 use rcnt_netstack::apply::{self, Attached};
-use rcnt_netstack::plan::{BridgePlan, EndpointPlan, Mac, NetworkPlan, table_name};
+use rcnt_netstack::plan::{BridgePlan, BridgeRules, EndpointPlan, Mac, NetworkPlan, table_name};
 use rcnt_netstack::ports::{Protocol, PublishedPort};
 use rcnt_netstack::sysctl::ProcSys;
 
@@ -98,6 +98,7 @@ impl Net {
             address4: (gateway, 24),
             address6: self.ipv6.then(|| (self.address6(1), 64)),
             mtu: 1500,
+            policy: BridgeRules::default(),
         }
     }
 
