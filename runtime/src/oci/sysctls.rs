@@ -47,17 +47,21 @@ pub(super) fn sysctls(
 /// Why `name` must not be set from inside `namespaces`.
 fn foreign(name: &str, namespaces: &Namespaces) -> Option<String> {
     use NamespaceKind::{Ipc, Network, User, Uts};
+    // One that is joined may be the caller's own, by its path.
+    let own = |kind, file| {
+        namespaces.new.contains(&kind)
+            || namespaces.join.get(&kind).is_some_and(|path| !is_ours(path, file))
+    };
     if IPC.contains(&name) || name.starts_with("fs.mqueue.") {
         let problem = || format!("sysctl {name:?} is not allowed in the hosts ipc namespace");
-        return (!namespaces.separate(Ipc)).then(problem);
+        return (!own(Ipc, "ipc")).then(problem);
     }
     if name.starts_with("net.") {
-        let own = namespaces.new.contains(&Network)
-            || namespaces.join.get(&Network).is_some_and(|path| !is_ours(path));
-        return (!own).then(|| format!("sysctl {name:?} not allowed in host network namespace"));
+        let problem = || format!("sysctl {name:?} not allowed in host network namespace");
+        return (!own(Network, "net")).then(problem);
     }
     match name {
-        "kernel.domainname" if namespaces.separate(Uts) => return None,
+        "kernel.domainname" if own(Uts, "uts") => return None,
         "kernel.hostname" if namespaces.separate(Uts) => {
             let problem = "is not allowed as it conflicts with the OCI \"hostname\" field";
             return Some(format!("sysctl {name:?} {problem}"));
@@ -71,13 +75,14 @@ fn foreign(name: &str, namespaces: &Namespaces) -> Option<String> {
     Some(format!("sysctl {name:?} is not in a separate kernel namespace"))
 }
 
-/// Whether the network namespace at `path` is the caller's. One that cannot be
-/// looked at cannot be joined either, which is told then.
-fn is_ours(path: &Path) -> bool {
+/// Whether the namespace at `path` is the caller's, which is `file` in
+/// /proc/self/ns. One that cannot be looked at cannot be joined either, which is
+/// told then.
+fn is_ours(path: &Path, file: &str) -> bool {
     use std::os::unix::fs::MetadataExt;
     let identity = |path: &Path| std::fs::metadata(path).map(|m| (m.dev(), m.ino()));
     matches!(
-        (identity(Path::new("/proc/self/ns/net")), identity(path)),
+        (identity(&Path::new("/proc/self/ns").join(file)), identity(path)),
         (Ok(own), Ok(other)) if own == other
     )
 }
@@ -148,13 +153,21 @@ mod tests {
     }
 
     #[test]
-    fn the_hosts_network_namespace_by_path_is_the_hosts() {
-        let join = |path: &str| Namespaces {
-            join: [(NamespaceKind::Network, path.into())].into(),
-            ..Namespaces::default()
-        };
-        assert!(foreign("net.core.somaxconn", &join("/proc/self/ns/net")).is_some());
-        assert!(foreign("net.core.somaxconn", &join("/proc/self/ns/uts")).is_none());
+    fn a_namespace_of_the_hosts_by_path_is_the_hosts() {
+        use NamespaceKind::{Ipc, Network, Uts};
+        for (kind, file, name) in [
+            (Network, "net", "net.core.somaxconn"),
+            (Ipc, "ipc", "kernel.shmmax"),
+            (Ipc, "ipc", "fs.mqueue.msg_max"),
+            (Uts, "uts", "kernel.domainname"),
+        ] {
+            let join = |file: &str| Namespaces {
+                join: [(kind, format!("/proc/self/ns/{file}").into())].into(),
+                ..Namespaces::default()
+            };
+            assert!(foreign(name, &join(file)).is_some(), "{name}");
+            assert!(foreign(name, &join("mnt")).is_none(), "{name}");
+        }
     }
 
     proptest! {
