@@ -378,6 +378,11 @@ impl World {
                     found.push(format!("containers cannot be removed:\n{removed}"));
                 }
             }
+            // Networks stay until somebody removes them.
+            let pruned = self.rcnt("network prune -f");
+            if pruned.code != 0 {
+                found.push(format!("networks cannot be removed:\n{pruned}"));
+            }
         }
         // The kernel takes namespaces apart after their last process is gone.
         let mut rest = Vec::new();
