@@ -344,10 +344,15 @@ fn what_fails_half_way_leaves_nothing() {
         merge(&mut config, &change);
         std::fs::write(&config_file, config.to_string()).unwrap();
         let out = std::fs::File::create(bundle.path("out")).unwrap();
+        let errors = std::fs::File::create(bundle.path("errors")).unwrap();
         let mut create = bundle.command(&["create", &id]);
+        create.stderr(errors);
         let status = create.stdin(std::process::Stdio::null()).stdout(out).status().unwrap();
         assert!(!status.success(), "{change}");
         bundle.nothing_is_left(&id);
+        let errors = std::fs::read_to_string(bundle.path("errors")).unwrap();
+        let too_little = change["linux"]["resources"]["memory"] == json!({"limit": 1});
+        assert_eq!(errors.contains("(memory limit too low?)"), too_little, "{errors}");
     }
 }
 

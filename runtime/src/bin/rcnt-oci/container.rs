@@ -152,8 +152,21 @@ fn create_claimed(
         Err(error) => {
             init.give_back_devices();
             reap_failed(init.pid(), init.pidfd());
-            Err(error)
+            Err(explained(error, plan))
         }
+    }
+}
+
+/// What the kernel killed had no words of its own.
+fn explained(error: Error, plan: &ContainerPlan) -> Error {
+    let killed = cgroup::layout_of(&plan.cgroup)
+        .is_ok_and(|layout| cgroup::oom_killed(&layout, &plan.cgroup.path).unwrap_or(false));
+    match error {
+        Error::Start(mut error) if killed && error.kind == ExitKind::Runtime => {
+            error.message = "container init was OOM-killed (memory limit too low?)".to_owned();
+            Error::Start(error)
+        }
+        error => error,
     }
 }
 

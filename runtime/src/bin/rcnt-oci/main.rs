@@ -4,13 +4,14 @@
 //!
 //! - `args`      the command line; `usage` what is wrong with one
 //! - `container` create
-//! - `start` `run` `kill` `delete` `pause` `exec` `list` `ps` `spec` `events`
+//! - `start` `run` `kill` `delete` `pause` `exec` `list` (and state) `ps` `spec` `events`
 //!   `update`  a command each
 //! - `checkpoint` `restore`  by CRIU; `criu_args` what they have in common
 //! - `state`     what is kept between calls
 //! - `console`   foreground commands; `handover` what a caller gets of a process
+//! - `shares`    groups of Intel RDT
 //! - `pages`     manual pages and completions
-//! - `log`       errors, warnings and steps
+//! - `error` `log`  why a command failed; warnings and steps
 #![forbid(unsafe_code)]
 
 mod args;
