@@ -1,12 +1,15 @@
 //! `network create`, `ls`, `inspect`, `rm`, `prune`: the networks themselves.
 //! Who is on them is [`crate::network`]'s business.
 
+use std::io::ErrorKind;
+
 use rcnt_netstack::apply;
 use rcnt_netstack::members::{self, Member};
 use rcnt_netstack::network::{
-    self, Addresses, CreateError, Defaults, Kind, Network, NetworkWish, RemoveError, read_facts,
+    self, Addresses, CreateError, Defaults, Kind, Network, NetworkWish, ParentMaking, RemoveError,
+    read_facts,
 };
-use rcnt_netstack::plan::{BridgePlan, table_name};
+use rcnt_netstack::plan::{BridgePlan, Wire, table_name};
 use rcnt_netstack::sysctl::ProcSys;
 use serde_json::{Map, Value, json};
 use time::format_description::well_known::Rfc3339;
@@ -68,8 +71,25 @@ impl Engine {
                     cannot(std::io::Error::other(rcnt_base::report::chain(&error)))
                 })
             }
-            Kind::Macvlan(_) => Err(CreateError::Unsupported("macvlan")),
-            Kind::Ipvlan(_) => Err(CreateError::Unsupported("ipvlan")),
+            Kind::Macvlan(_) | Kind::Ipvlan(_) => {
+                let Some(Wire::Lan(lan)) = Wire::of(network) else { return Ok(()) };
+                let cannot = |source| CreateError::Interface {
+                    interface: lan.parent.interface.clone(),
+                    source,
+                };
+                if !apply::has_kind(lan.kind).map_err(cannot)? {
+                    return Err(CreateError::Unsupported(lan.kind.driver()));
+                }
+                apply::raise_parent(&lan.parent).map_err(|error| {
+                    let _ = apply::remove_parent(&lan.parent);
+                    match lan.parent.made {
+                        ParentMaking::Vlan { .. } if error.kind() == ErrorKind::Unsupported => {
+                            CreateError::Unsupported("VLANs (802.1q)")
+                        }
+                        _ => cannot(error),
+                    }
+                })
+            }
             Kind::Host | Kind::None => Ok(()),
         }
     }
@@ -79,9 +99,17 @@ impl Engine {
     /// # Errors
     /// It is in use, or comes with every instance.
     pub fn remove_network(&self, network: &Network) -> Result<()> {
-        let unmake = |_staying: &[Network]| {
-            let Some(plan) = BridgePlan::of(network) else { return Ok(()) };
-            Ok(apply::remove_bridge(&self.table(), &plan)?)
+        let unmake = |staying: &[Network]| match Wire::of(network) {
+            // The administrator's own stays: it has not our mark.
+            Some(Wire::Bridge(plan)) => Ok(apply::remove_bridge(&self.table(), &plan)?),
+            Some(Wire::Lan(lan)) => {
+                let mut others = staying.iter().filter_map(Network::parent);
+                match others.any(|parent| parent.interface == lan.parent.interface) {
+                    true => Ok(()),
+                    false => Ok(apply::remove_parent(&lan.parent)?),
+                }
+            }
+            _ => Ok(()),
         };
         network::remove(&self.paths.roots, network, &unmake)
             .map_err(|e| EngineError::RemoveNetwork(Box::new(e)))

@@ -10,11 +10,13 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use crate::plan::{BridgePlan, NetworkPlan, NetworkUndo, Passage};
+use crate::network::Parent;
+use crate::plan::{BridgePlan, LanKind, NetworkPlan, NetworkUndo, Passage, Wire};
 use crate::sysctl::ProcSys;
 
 mod flows;
 mod inside;
+mod lan;
 mod links;
 mod ruleset;
 
@@ -39,6 +41,24 @@ pub enum AttachError {
         veth: String,
         /// The bridge.
         bridge: String,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// The interface that containers on a LAN share.
+    #[error("cannot set up parent interface {parent}")]
+    Parent {
+        /// Its name.
+        parent: String,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// A container's interface on a LAN.
+    #[error("cannot make {interface} from parent interface {parent}")]
+    Lan {
+        /// The interface inside.
+        interface: String,
+        /// The host's.
+        parent: String,
         /// The kernel's reason.
         source: io::Error,
     },
@@ -131,7 +151,13 @@ pub fn attach(
     netns: BorrowedFd<'_>,
     sysctls: &ProcSys,
 ) -> Result<Attached, AttachError> {
-    let (bridge, forwarding) = links::attach(plan, netns, sysctls)?;
+    let (bridge, forwarding) = match &plan.wire {
+        Wire::Bridge(bridge) => links::attach(plan, bridge, netns, sysctls)?,
+        Wire::Lan(lan) => {
+            lan::attach(plan, lan, netns, sysctls)?;
+            return Ok(Attached { rules_were_lost: false, forwarding: Vec::new() });
+        }
+    };
     if !plan.host.firewall {
         return Ok(Attached { rules_were_lost: false, forwarding });
     }
@@ -251,6 +277,31 @@ pub enum PurgeError {
 /// The first thing that could not be made. What was made stays: [`remove_bridge`].
 pub fn raise_bridge(bridge: &BridgePlan, sysctls: &ProcSys) -> Result<(), AttachError> {
     links::raise(bridge, sysctls)
+}
+
+/// Makes the parent interface of a macvlan or ipvlan network, if it is ours to make;
+/// [`attach`] would make it, too.
+///
+/// # Errors
+/// The kernel's reason. What was made stays: [`remove_parent`].
+pub fn raise_parent(parent: &Parent) -> io::Result<()> {
+    lan::raise(parent).map(|_| ())
+}
+
+/// Removes a parent interface that [`raise_parent`] made; the host's own stay.
+///
+/// # Errors
+/// The kernel's reason.
+pub fn remove_parent(parent: &Parent) -> io::Result<()> {
+    lan::remove(parent)
+}
+
+/// Whether this kernel can make interfaces of this kind.
+///
+/// # Errors
+/// It cannot be asked.
+pub fn has_kind(kind: LanKind) -> io::Result<bool> {
+    lan::is_supported(kind)
 }
 
 /// Removes the bridge of a network that nobody is on, and what the table says of

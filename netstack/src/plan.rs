@@ -12,7 +12,10 @@ use std::str::FromStr;
 use rcnt_base::ids::ContainerId;
 use serde::{Deserialize, Serialize};
 
-use crate::network::{BridgePolicy, GatewayMode, HostPolicy, Network};
+use crate::network::{
+    BridgePolicy, GatewayMode, HostPolicy, IpvlanFlag, IpvlanMode, Kind, MacvlanMode, Network,
+    Parent,
+};
 use crate::ports::{Protocol, PublishedPort};
 
 /// The nftables table (family inet) of the instance with this tag
@@ -83,7 +86,7 @@ impl From<Mac> for String {
     }
 }
 
-/// One container on one bridge network; one on several has as many plans.
+/// One container on one network; one on several has as many plans.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkPlan {
     /// The instance's nftables table, see [`table_name`].
@@ -91,9 +94,10 @@ pub struct NetworkPlan {
     /// What the configuration lets us change of the host.
     #[serde(default)]
     pub host: HostPolicy,
-    /// The bridge the container hangs on; shared, never part of its undo list.
-    pub bridge: BridgePlan,
-    /// The container's own veth pair and addresses.
+    /// What the container's interface hangs on; shared, never part of its undo list.
+    #[serde(alias = "bridge")]
+    pub wire: Wire,
+    /// The container's own interface and addresses.
     pub endpoint: EndpointPlan,
     /// The ports to publish, each claimed before this plan was made.
     pub published: Vec<PublishedPort>,
@@ -101,6 +105,68 @@ pub struct NetworkPlan {
     pub owner: ContainerId,
     /// The container's name, for people who read `nft list ruleset`.
     pub owner_name: String,
+}
+
+/// What a container's interface hangs on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Wire {
+    /// A veth pair, one end in a bridge of the host's.
+    Bridge(BridgePlan),
+    /// An interface made from one of the host's.
+    Lan(LanPlan),
+}
+
+impl Wire {
+    /// What containers of this network hang on; `None` where they have no interfaces.
+    pub fn of(network: &Network) -> Option<Self> {
+        let (parent, kind, mtu) = match &network.kind {
+            Kind::Bridge(_) => return BridgePlan::of(network).map(Self::Bridge),
+            Kind::Macvlan(m) => (&m.parent, LanKind::Macvlan(m.mode), m.mtu),
+            Kind::Ipvlan(i) => (&i.parent, LanKind::Ipvlan(i.mode, i.flag), i.mtu),
+            Kind::Host | Kind::None => return None,
+        };
+        Some(Self::Lan(LanPlan { parent: parent.clone(), kind, mtu }))
+    }
+
+    /// Its bridge, if it hangs on one.
+    pub fn bridge(&self) -> Option<&BridgePlan> {
+        match self {
+            Wire::Bridge(bridge) => Some(bridge),
+            Wire::Lan(_) => None,
+        }
+    }
+}
+
+/// A macvlan or ipvlan network's part of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LanPlan {
+    /// The host's interface.
+    pub parent: Parent,
+    /// What is made from it.
+    pub kind: LanKind,
+    /// Bytes; the parent's when absent.
+    pub mtu: Option<u32>,
+}
+
+/// What a container's interface on a LAN is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LanKind {
+    /// One with a MAC of its own.
+    Macvlan(MacvlanMode),
+    /// One with the parent's MAC.
+    Ipvlan(IpvlanMode, IpvlanFlag),
+}
+
+impl LanKind {
+    /// docker's word for the driver.
+    pub fn driver(self) -> &'static str {
+        match self {
+            LanKind::Macvlan(_) => "macvlan",
+            LanKind::Ipvlan(..) => "ipvlan",
+        }
+    }
 }
 
 /// A bridge as it shall be; made if absent, never changed when it is there.
@@ -284,7 +350,7 @@ pub struct NetworkUndo {
 impl NetworkPlan {
     /// How to take back all that applying this plan does. Pure.
     pub fn undo(&self) -> NetworkUndo {
-        let Self { table, bridge, endpoint, published, owner, owner_name: _, host: _ } = self;
+        let Self { table, wire, endpoint, published, owner, owner_name: _, host: _ } = self;
         NetworkUndo {
             table: table.clone(),
             host_interface: endpoint.host_interface.clone(),
@@ -292,7 +358,7 @@ impl NetworkPlan {
             address6: endpoint.address6.map(|(address, _)| address),
             published: published.clone(),
             owner: owner.clone(),
-            policy: bridge.policy.clone(),
+            policy: wire.bridge().map(|bridge| bridge.policy.clone()).unwrap_or_default(),
         }
     }
 }
@@ -343,7 +409,7 @@ mod tests {
         let plan = NetworkPlan {
             table: "rcnt".into(),
             host: HostPolicy::default(),
-            bridge: BridgePlan {
+            wire: Wire::Bridge(BridgePlan {
                 interface: "rcnt0".into(),
                 alias: "rcnt:/run/rcnt".into(),
                 mac: Mac::from_ipv4(ip),
@@ -351,7 +417,7 @@ mod tests {
                 address6: None,
                 mtu: 1500,
                 policy: BridgeRules::default(),
-            },
+            }),
             endpoint: EndpointPlan {
                 host_interface: "veth1".into(),
                 interface: "eth0".into(),

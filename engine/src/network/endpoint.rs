@@ -7,7 +7,7 @@ use rcnt_base::ids::ContainerId;
 use rcnt_netstack::claims::Lease;
 use rcnt_netstack::members::{Member, PrivateName};
 use rcnt_netstack::network::HostPolicy;
-use rcnt_netstack::plan::{BridgePlan, EndpointPlan, Mac, NetworkPlan};
+use rcnt_netstack::plan::{EndpointPlan, Mac, NetworkPlan, Wire};
 use rcnt_netstack::ports::PublishedPort;
 
 use super::gateway::{self, Wish};
@@ -59,10 +59,10 @@ pub(crate) fn plan(wish: &Wish, parts: &Parts<'_>) -> Result<NetworkPlan> {
         name: network.name.to_string(),
         source: why.to_owned().into(),
     };
-    let bridge = BridgePlan::of(network).ok_or_else(|| unusable("it is no bridge network"))?;
+    let wire = Wire::of(network).ok_or_else(|| unusable("containers have no interface on it"))?;
+    let addresses = network.addresses.as_ref().ok_or_else(|| unusable("it has no addresses"))?;
     let Parts { lease, container, interface, .. } = parts;
-    let address6 =
-        bridge.address6.and_then(|(_, prefix)| lease.v6.map(|address| (address, prefix)));
+    let address6 = addresses.subnet6.zip(lease.v6).map(|(subnet, ip)| (ip, subnet.prefix()));
     if address6.is_none() && request.link_local.iter().any(IpAddr::is_ipv6) {
         return Err(unusable("an IPv6 link-local address needs a network with IPv6"));
     }
@@ -73,21 +73,25 @@ pub(crate) fn plan(wish: &Wish, parts: &Parts<'_>) -> Result<NetworkPlan> {
         table: parts.table.to_owned(),
         host: parts.host,
         endpoint: EndpointPlan {
-            host_interface: format!("veth{}", parts.id.as_str().get(..11).unwrap_or_default()),
+            host_interface: match wire.bridge() {
+                Some(_) => format!("veth{}", parts.id.as_str().get(..11).unwrap_or_default()),
+                None => String::new(),
+            },
             interface: interface.clone(),
             mac: request.mac.unwrap_or_else(|| Mac::from_ipv4(lease.v4)),
-            address4: (lease.v4, bridge.address4.1),
+            address4: (lease.v4, addresses.subnet4.prefix()),
             gateway4: gateway::gateway4(network).filter(|_| parts.default_routes.0),
             address6,
             gateway6: gateway::gateway6(network).filter(|_| parts.default_routes.1),
-            mtu: bridge.mtu,
-            hairpin: true,
+            mtu: network.bridge().map_or(0, |bridge| bridge.mtu),
+            hairpin: network.bridge().is_some_and(|bridge| bridge.policy.hairpin),
             link_local: request.link_local.clone(),
             sysctls: settings.unwrap_or_default().into_iter().map(setting).collect(),
             further: parts.further,
         },
-        bridge,
-        published: parts.published.clone(),
+        // Who is on the LAN has ports of its own there.
+        published: if wire.bridge().is_some() { parts.published.clone() } else { Vec::new() },
+        wire,
         owner: container.id.clone(),
         owner_name: container.name.to_string(),
     })

@@ -32,26 +32,27 @@ const EEXIST: i32 = Errno::EXIST.raw_os_error();
 /// Bridge and veth pair, complete and up on the host's side.
 pub(super) fn attach(
     plan: &NetworkPlan,
+    bridge_plan: &BridgePlan,
     netns: BorrowedFd<'_>,
     sysctls: &ProcSys,
 ) -> Result<(Bridge, Vec<bool>), AttachError> {
-    let name = &plan.bridge.interface;
+    let name = &bridge_plan.interface;
     let bridge_error = |source| AttachError::Bridge { bridge: name.clone(), source };
     let mut socket = Socket::open(Family::Route).map_err(bridge_error)?;
     let (index, bridge) = match socket.interface_index(name).map_err(bridge_error)? {
         Some(index) => (index, Bridge::Found),
         None => {
-            let index = make_bridge(&mut socket, &plan.bridge).map_err(bridge_error)?;
+            let index = make_bridge(&mut socket, bridge_plan).map_err(bridge_error)?;
             // Before it comes up and could learn anything from a router.
-            bridge_settings(&plan.bridge, sysctls, LinkState::default())?;
+            bridge_settings(bridge_plan, sysctls, LinkState::default())?;
             (index, Bridge::Made)
         }
     };
     // Nothing is routed to or from an internal network.
     let mut switched_on = Vec::new();
-    if plan.host.ip_forward && !plan.bridge.policy.internal {
+    if plan.host.ip_forward && !bridge_plan.policy.internal {
         switched_on.extend(forward(plan, sysctls, false)?);
-        if plan.bridge.address6.is_some() {
+        if bridge_plan.address6.is_some() {
             keep_router_advertisements(sysctls).map_err(bridge_error)?;
             switched_on.extend(forward(plan, sysctls, true)?);
         }
@@ -62,13 +63,13 @@ pub(super) fn attach(
         source,
     };
     let mut container = inside::prepare(&plan.endpoint, netns, sysctls).map_err(inside_error)?;
-    connect(&mut socket, plan, index, netns)?;
+    connect(&mut socket, plan, bridge_plan, index, netns)?;
     inside::interface_settings(&plan.endpoint, netns, sysctls).map_err(inside_error)?;
     inside::configure(&mut container, &plan.endpoint).map_err(inside_error)?;
     forwarding(&mut socket, &plan.endpoint.host_interface).map_err(bridge_error)?;
     let state = forwarding(&mut socket, name).map_err(bridge_error)?;
     if bridge == Bridge::Found {
-        bridge_settings(&plan.bridge, sysctls, state)?;
+        bridge_settings(bridge_plan, sysctls, state)?;
     }
     Ok((bridge, switched_on))
 }
@@ -191,10 +192,11 @@ fn keep_router_advertisements(sysctls: &ProcSys) -> io::Result<()> {
 fn connect(
     socket: &mut Socket,
     plan: &NetworkPlan,
+    bridge_plan: &BridgePlan,
     bridge: u32,
     netns: BorrowedFd<'_>,
 ) -> Result<(), AttachError> {
-    let (BridgePlan { interface, .. }, end) = (&plan.bridge, &plan.endpoint);
+    let (BridgePlan { interface, .. }, end) = (bridge_plan, &plan.endpoint);
     let bridge_error = |source| AttachError::Bridge { bridge: interface.clone(), source };
     let veth_error = |source| AttachError::Veth {
         veth: end.host_interface.clone(),
@@ -203,7 +205,7 @@ fn connect(
     };
     let mut requests = Requests::default();
     let mut expected = Vec::new();
-    bridge_life(&plan.bridge, bridge, &mut requests, &mut expected);
+    bridge_life(bridge_plan, bridge, &mut requests, &mut expected);
     let pair = make_pair(&mut requests, plan, bridge, netns);
     let answers = exchange(socket, &requests).map_err(veth_error)?;
     for sequence in expected {
@@ -288,7 +290,7 @@ fn make_pair(
 /// other end comes up later starts to send in a work queue, a moment after; whatever
 /// is sent in that moment is lost, and the first ARP request or answer is repeated
 /// after a second. Since Linux 6.8 the question itself makes the kernel catch up.
-fn forwarding(socket: &mut Socket, name: &str) -> io::Result<LinkState> {
+pub(super) fn forwarding(socket: &mut Socket, name: &str) -> io::Result<LinkState> {
     let question = LinkRequest { name: Some(name), ..LinkRequest::default() };
     let mut state = LinkState::default();
     for _ in 0..LINK_ATTEMPTS {

@@ -35,7 +35,7 @@ pub(super) fn publish(plan: &NetworkPlan, first: bool) -> Result<Base, AttachErr
     let mut change = Change {
         table,
         base: Base::Whole,
-        bridge: rules::bridge_entries(&plan.bridge),
+        bridge: plan.wire.bridge().map(rules::bridge_entries).unwrap_or_default(),
         ports: rules::port_entries(&plan.undo(), &plan.published, &rules::comment(plan)),
         stale: BTreeSet::new(),
     };

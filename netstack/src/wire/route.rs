@@ -7,6 +7,7 @@ use super::{
     read_u32,
 };
 use crate::facts::{Address, Link, Route};
+use crate::network::{IpvlanFlag, IpvlanMode, MacvlanMode};
 use crate::plan::Mac;
 
 /// What an interface shall be; absent fields are left alone.
@@ -19,6 +20,8 @@ pub(crate) struct LinkRequest<'a> {
     pub(crate) mac: Option<Mac>,
     pub(crate) mtu: Option<u32>,
     pub(crate) master: Option<u32>,
+    /// The interface that a new vlan, macvlan or ipvlan is made from.
+    pub(crate) lower: Option<u32>,
     pub(crate) alias: Option<&'a str>,
     /// The namespace it is born in.
     pub(crate) netns_fd: Option<i32>,
@@ -39,6 +42,14 @@ pub(crate) enum LinkKind<'a> {
     },
     /// One end; the other is `peer`.
     Veth(Box<LinkRequest<'a>>),
+    /// The 802.1q sub-interface with this tag.
+    Vlan(u16),
+    /// An interface with a MAC of its own on `lower`.
+    Macvlan(MacvlanMode),
+    /// An interface that shares the MAC of `lower`.
+    Ipvlan(IpvlanMode, IpvlanFlag),
+    /// Leads nowhere.
+    Dummy,
 }
 
 impl LinkRequest<'_> {
@@ -66,6 +77,9 @@ impl LinkRequest<'_> {
         if let Some(master) = self.master {
             a.u32(abi::IFLA_MASTER, master);
         }
+        if let Some(lower) = self.lower {
+            a.u32(abi::IFLA_LINK, lower);
+        }
         if let Some(alias) = self.alias {
             a.put(abi::IFLA_IFALIAS, alias.as_bytes());
         }
@@ -86,7 +100,6 @@ impl LinkRequest<'_> {
 
     fn info(&self, a: &mut Attributes<'_>) {
         match &self.kind {
-            None => {}
             Some(LinkKind::Bridge { filtered }) => {
                 a.text(abi::IFLA_INFO_KIND, "bridge");
                 a.nest(abi::IFLA_INFO_DATA, |a| {
@@ -104,6 +117,10 @@ impl LinkRequest<'_> {
                     a.nest_with(abi::VETH_INFO_PEER, &peer.header(), |a| peer.attributes(a));
                 });
             }
+            _ => {}
+        }
+        if let Some(kind) = &self.kind {
+            lan_info(kind, a);
         }
         if let Some(hairpin) = self.hairpin {
             a.text(abi::IFLA_INFO_SLAVE_KIND, "bridge");
@@ -136,6 +153,53 @@ impl LinkRequest<'_> {
         let flags = abi::NLM_F_REQUEST;
         requests.message(abi::RTM_GETLINK, flags, &self.header(), |a| self.attributes(a))
     }
+}
+
+/// The kinds of interface that are made from another, or from nothing.
+fn lan_info(kind: &LinkKind<'_>, a: &mut Attributes<'_>) {
+    let (name, data): (&str, &[(u16, LanValue)]) = match kind {
+        LinkKind::Bridge { .. } | LinkKind::Veth(_) => return,
+        LinkKind::Vlan(tag) => ("vlan", &[(abi::IFLA_VLAN_ID, LanValue::Short(*tag))]),
+        LinkKind::Macvlan(mode) => {
+            let mode = match mode {
+                MacvlanMode::Private => 1,
+                MacvlanMode::Vepa => 2,
+                MacvlanMode::Bridge => 4,
+                MacvlanMode::Passthru => 8,
+            };
+            ("macvlan", &[(abi::IFLA_MACVLAN_MODE, LanValue::Long(mode))])
+        }
+        LinkKind::Ipvlan(mode, flag) => {
+            let mode = match mode {
+                IpvlanMode::L2 => 0,
+                IpvlanMode::L3 => 1,
+                IpvlanMode::L3s => 2,
+            };
+            let flag = match flag {
+                IpvlanFlag::Bridge => 0,
+                IpvlanFlag::Private => 1,
+                IpvlanFlag::Vepa => 2,
+            };
+            let (mode, flag) = (LanValue::Short(mode), LanValue::Short(flag));
+            ("ipvlan", &[(abi::IFLA_IPVLAN_MODE, mode), (abi::IFLA_IPVLAN_FLAGS, flag)])
+        }
+        LinkKind::Dummy => ("dummy", &[]),
+    };
+    a.text(abi::IFLA_INFO_KIND, name);
+    a.nest(abi::IFLA_INFO_DATA, |a| {
+        for (attribute, value) in data {
+            match value {
+                LanValue::Short(value) => a.put(*attribute, &value.to_ne_bytes()),
+                LanValue::Long(value) => a.u32(*attribute, *value),
+            }
+        }
+    });
+}
+
+/// A number of the width that the kernel wants.
+enum LanValue {
+    Short(u16),
+    Long(u32),
 }
 
 /// Whether RTM_NEWADDR waits for duplicate address detection is no choice of

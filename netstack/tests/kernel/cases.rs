@@ -263,7 +263,7 @@ fn two_instances_live_side_by_side() {
     assert_eq!(fetch("c5", HOST, 9090), "theirs 10.88.1.1");
     assert!(!reaches("c5", "10.88.1.5", 80), "the other instance's bridge is no neighbour");
     apply::detach(&mine.undo()).unwrap();
-    apply::purge(&mine.table, &mine.bridge.alias).unwrap();
+    apply::purge(&mine.table, &mine.wire.bridge().unwrap().alias).unwrap();
     assert_eq!(fetch("lan", HOST, 9090), format!("theirs {PEER}"));
     assert!(!sh("nft list tables").lines().any(|line| line == "table inet rcnt"));
 }
@@ -475,7 +475,7 @@ fn purge_leaves_nothing_of_the_instance() {
     sh("ip -n c5 link del eth0; ip -n d5 link del eth0");
     let plan = NET.plan(5, &[]);
     for _ in 0..2 {
-        apply::purge(&plan.table, &plan.bridge.alias).unwrap();
+        apply::purge(&plan.table, &plan.wire.bridge().unwrap().alias).unwrap();
         assert_eq!(host_dump(), before);
     }
 }

@@ -2,7 +2,7 @@
 
 use rcnt_netstack::apply;
 use rcnt_netstack::network::GatewayMode;
-use rcnt_netstack::plan::Passage;
+use rcnt_netstack::plan::{BridgeRules, NetworkPlan, Passage, Wire};
 use rcnt_netstack::ports::Protocol;
 
 use crate::cases::Case;
@@ -21,6 +21,14 @@ pub const ALL: &[Case] = &[
         trusted_interfaces_and_direct_routing_reach_containers_directly,
     ),
 ];
+
+/// What the bridge of a plan lets pass.
+fn policy(plan: &mut NetworkPlan) -> &mut BridgeRules {
+    match &mut plan.wire {
+        Wire::Bridge(bridge) => &mut bridge.policy,
+        Wire::Lan(_) => panic!("no bridge"),
+    }
+}
 
 fn a_host_that_was_no_router_does_not_become_one() {
     lan();
@@ -49,7 +57,7 @@ fn containers_are_kept_apart_on_request() {
     // Whatever the host's setting is.
     sh("sysctl -qw net.bridge.bridge-nf-call-iptables=0");
     for plan in &mut plans {
-        plan.bridge.policy.icc = false;
+        policy(plan).icc = false;
         start(&plan.owner_name, plan);
         serve_tcp(&plan.owner_name, "web", "0.0.0.0", 80);
         serve_tcp(&plan.owner_name, "other", "0.0.0.0", 81);
@@ -76,9 +84,9 @@ fn containers_are_kept_apart_on_request() {
 fn an_internal_network_has_no_way_in_or_out() {
     lan();
     let mut inside = NET.plan(5, &[]);
-    inside.bridge.policy.internal = true;
+    policy(&mut inside).internal = true;
     let mut peer = NET.plan(6, &[]);
-    peer.bridge.policy.internal = true;
+    policy(&mut peer).internal = true;
     let outside = Net { number: 1, ..NET }.plan(7, &[]);
     start("c5", &inside);
     start("c6", &peer);
@@ -100,7 +108,7 @@ fn gateway_modes_open_what_they_say() {
     let modes = [GatewayMode::Nat, GatewayMode::NatUnprotected, GatewayMode::Routed];
     for (number, mode) in (0..).zip(modes) {
         let mut plan = Net { number, ..NET }.plan(5, &ports);
-        plan.bridge.policy.mode4 = mode;
+        policy(&mut plan).mode4 = mode;
         let name = format!("m{number}");
         start(&name, &plan);
         for port in [80, 81, 82] {
@@ -129,10 +137,10 @@ fn trusted_interfaces_and_direct_routing_reach_containers_directly() {
     lan();
     let ports = [tcp("0.0.0.0", 8080, 80), tcp("0.0.0.0", 8081, 80), tcp("127.0.0.1", 8082, 82)];
     let mut plan = NET.plan(5, &ports);
-    plan.bridge.policy.direct_routing = true;
+    policy(&mut plan).direct_routing = true;
     start("c5", &plan);
     let mut trusting = Net { number: 1, ..NET }.plan(5, &[]);
-    trusting.bridge.policy.trusted = vec!["up0".into()];
+    policy(&mut trusting).trusted = vec!["up0".into()];
     start("d5", &trusting);
     for port in [80, 81, 82] {
         serve_tcp("c5", "web", "0.0.0.0", port);

@@ -128,7 +128,7 @@ impl Net {
         NetworkPlan {
             table: table_name(self.instance),
             host: rcnt_netstack::network::HostPolicy::default(),
-            bridge,
+            wire: rcnt_netstack::plan::Wire::Bridge(bridge),
             endpoint,
             published: published.to_vec(),
             owner,
