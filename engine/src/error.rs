@@ -53,6 +53,37 @@ pub enum EngineError {
     /// `--network`.
     #[error("network {0} not found")]
     NoSuchNetwork(String),
+    /// `network connect`, to what it is on.
+    #[error("endpoint with name {container} already exists in network {network}")]
+    AlreadyConnected {
+        /// The container's name.
+        container: String,
+        /// The network's.
+        network: String,
+    },
+    /// `network disconnect`, from what it is not on.
+    #[error("container {container} is not connected to network {network}")]
+    NotConnected {
+        /// The container's id.
+        container: String,
+        /// The network's name.
+        network: String,
+    },
+    /// `network connect` with the host's network.
+    #[error("container cannot be disconnected from host network or connected to host network")]
+    HostNetwork,
+    /// `network connect` with no network.
+    #[error(
+        "container cannot be connected to multiple networks with one of the networks in private \
+         (none) mode"
+    )]
+    PrivateNetwork,
+    /// `network connect` of a guest in another's namespace.
+    #[error(
+        "container sharing network namespace with another container or host cannot be connected \
+         to any other network"
+    )]
+    SharedNetwork,
     /// `--ip`, `--ip6`.
     #[error("invalid endpoint settings: no configured subnet contains IP address {0}")]
     OutsideSubnet(std::net::IpAddr),

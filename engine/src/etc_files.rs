@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use rcnt_base::files::{self, Durability};
 use rcnt_netstack::names::{
     DnsOverrides, ExtraHost, HostTarget, HostsFile, ResolvConf, hostname_file,
-    read_host_resolv_conf,
+    read_host_resolv_conf, readdressed,
 };
 
 use crate::Engine;
-use crate::container::Container;
+use crate::container::{Container, Endpoint};
 use crate::error::{EngineError, Result};
 use crate::network::Place;
+use crate::paths::Paths;
 use crate::request::NetworkMode;
 use crate::resolver;
 
@@ -89,4 +90,39 @@ fn hosts(engine: &Engine, container: &Container, place: &Place) -> Result<String
         ipv6: place.has_ipv6(),
     };
     Ok(file.render())
+}
+
+/// Changes a running container's `/etc/hosts` after its places on networks did. It is
+/// written in place: inside, the file is a mount of its own.
+///
+/// # Errors
+/// The file cannot be read or written.
+pub(crate) fn readdress(paths: &Paths, container: &Container, before: &[Endpoint]) -> Result<()> {
+    let changing = || EngineError::state("cannot change the container's /etc/hosts");
+    let all = |endpoints: &[Endpoint]| -> Vec<IpAddr> {
+        endpoints.iter().flat_map(Endpoint::addresses).collect()
+    };
+    let (was, is) = (all(before), all(&container.state.endpoints));
+    let gone: Vec<IpAddr> = was.iter().filter(|ip| !is.contains(ip)).copied().collect();
+    let come: Vec<IpAddr> = is.iter().filter(|ip| !was.contains(ip)).copied().collect();
+    if gone.is_empty() && come.is_empty() {
+        return Ok(());
+    }
+    let own = HostsFile {
+        hostname: &container.record.config.hostname,
+        domainname: container.record.request.domainname.as_deref(),
+        ..HostsFile::default()
+    };
+    let path = paths.container(&container.id).join("hosts");
+    let text = std::fs::read_to_string(&path).map_err(changing())?;
+    let text = readdressed(&text, &own.own_names(), &gone, &come);
+    write_in_place(&path, &text).map_err(changing())
+}
+
+/// The new text over the old, then the length: who reads meanwhile never finds less
+/// than one of them.
+fn write_in_place(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().write(true).open(path)?;
+    std::io::Write::write_all(&mut file, text.as_bytes())?;
+    file.set_len(u64::try_from(text.len()).unwrap_or(u64::MAX))
 }

@@ -5,12 +5,12 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::container::{Container, Endpoint, Status};
-use crate::request::NetworkMode;
+use crate::container::{Container, Status};
 use crate::{Engine, signals};
 
 mod host_config;
 mod mounts;
+mod networks;
 
 /// Docker's time that has not come.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -67,7 +67,7 @@ pub fn container(engine: &Engine, container: &Container) -> Value {
         },
         "Mounts": mounts::of(engine, container),
         "Config": config(container),
-        "NetworkSettings": network_settings(container),
+        "NetworkSettings": networks::of(engine, container),
     })
 }
 
@@ -129,57 +129,4 @@ pub fn ports(container: &Container) -> Value {
         }
     }
     Value::Object(all)
-}
-
-fn network_settings(container: &Container) -> Value {
-    let state = &container.state;
-    let endpoint = state.endpoints.first();
-    let mut settings = endpoint_fields(endpoint);
-    let sandbox = match state.status {
-        Status::Running => format!("/proc/{}/ns/net", state.pid),
-        _ => String::new(),
-    };
-    let mut networks = Map::new();
-    match (&container.record.request.network, endpoint) {
-        (NetworkMode::Bridge(name), endpoint) => {
-            let mut one = endpoint_fields(endpoint);
-            one.insert("NetworkID".into(), json!(endpoint.map_or("", |e| &e.network_id)));
-            one.insert("Aliases".into(), Value::Null);
-            one.insert("Links".into(), Value::Null);
-            one.insert("DriverOpts".into(), Value::Null);
-            networks.insert(name.clone(), Value::Object(one));
-        }
-        (NetworkMode::None, _) => drop(networks.insert("none".into(), endpoint_value())),
-        (NetworkMode::Host, _) => drop(networks.insert("host".into(), endpoint_value())),
-        (NetworkMode::Container(_), _) => {}
-    }
-    settings.insert("Bridge".into(), json!(""));
-    settings.insert(
-        "SandboxID".into(),
-        json!(if sandbox.is_empty() { "" } else { container.id.as_str() }),
-    );
-    settings.insert("SandboxKey".into(), json!(sandbox));
-    settings.insert("HairpinMode".into(), json!(false));
-    settings.insert("Ports".into(), ports(container));
-    settings.insert("Networks".into(), Value::Object(networks));
-    Value::Object(settings)
-}
-
-fn endpoint_value() -> Value {
-    Value::Object(endpoint_fields(None))
-}
-
-fn endpoint_fields(endpoint: Option<&Endpoint>) -> Map<String, Value> {
-    let text = |text: Option<String>| json!(text.unwrap_or_default());
-    let fields = [
-        ("EndpointID", text(endpoint.map(|e| e.endpoint_id.clone()))),
-        ("Gateway", text(endpoint.and_then(|e| e.gateway4).map(|g| g.to_string()))),
-        ("IPAddress", text(endpoint.map(|e| e.address4.0.to_string()))),
-        ("IPPrefixLen", json!(endpoint.map_or(0, |e| e.address4.1))),
-        ("IPv6Gateway", text(endpoint.and_then(|e| e.gateway6).map(|g| g.to_string()))),
-        ("GlobalIPv6Address", text(endpoint.and_then(|e| e.address6).map(|(a, _)| a.to_string()))),
-        ("GlobalIPv6PrefixLen", json!(endpoint.and_then(|e| e.address6).map_or(0, |(_, l)| l))),
-        ("MacAddress", text(endpoint.map(|e| e.mac.to_string()))),
-    ];
-    fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }

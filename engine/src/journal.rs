@@ -9,6 +9,7 @@ use rcnt_base::ids::{ContainerId, Name};
 use rcnt_base::report;
 use rcnt_netstack::claims::{self, ClaimsUndo};
 use rcnt_netstack::plan::NetworkUndo;
+use rcnt_netstack::ports::PublishedPort;
 use rcnt_netstack::{apply, members};
 use rcnt_runtime::cgroup::{self, CgroupError};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,9 @@ pub struct Journal {
     /// The networks that it is written down as a member of.
     #[serde(default)]
     pub members: Vec<Name>,
+    /// Every port it holds, published now or not.
+    #[serde(default)]
+    pub ports: Vec<PublishedPort>,
     /// Addresses and ports; freed last, when nothing uses them any more.
     #[serde(default, deserialize_with = "one_or_many")]
     pub claims: Vec<ClaimsUndo>,
@@ -52,7 +56,8 @@ impl Journal {
 /// already" is done; problems are collected while the rest goes on. The run
 /// directory, and with it the list, goes only when all is undone.
 pub fn teardown(paths: &Paths, journal: &Journal) -> Vec<String> {
-    let Journal { id, cgroup: group, networks, members: member_of, claims: held } = journal;
+    let Journal { id, cgroup: group, networks, members: member_of, ports: _, claims: held } =
+        journal;
     let mut problems = Vec::new();
     let mut note = |result: std::result::Result<(), String>| problems.extend(result.err());
     let layout = cgroup::layout().map_err(|e| report::chain(&e));

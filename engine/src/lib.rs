@@ -119,6 +119,7 @@ impl Engine {
         roots.create().map_err(EngineError::state("cannot use the data and exec roots"))?;
         let engine = Self { paths: Paths { roots }, config };
         repair::repair(&engine.paths)?;
+        network::mend(&engine);
         Ok(engine)
     }
 
@@ -254,6 +255,27 @@ impl Engine {
     /// As [`stop::restart`].
     pub fn restart(&self, c: &Container, signal: Option<&str>, timeout: Option<i64>) -> Result<()> {
         stop::restart(self, c, signal, timeout)
+    }
+
+    /// The names of the networks a container is on, or shall be on when it runs.
+    pub fn networks_of(&self, container: &Container) -> Vec<String> {
+        network::names_of(&self.paths, container)
+    }
+
+    /// Puts a container on one more network, whether it runs or not.
+    ///
+    /// # Errors
+    /// It is on it already, or cannot be.
+    pub fn connect(&self, container: &Container, args: &request::EndpointArgs) -> Result<()> {
+        network::connect(self, container, args)
+    }
+
+    /// Takes a container off a network, whether it runs or not.
+    ///
+    /// # Errors
+    /// It is not on it.
+    pub fn disconnect(&self, container: &Container, network: &str) -> Result<()> {
+        network::disconnect(self, container, network)
     }
 
     /// Signals a container. See [`stop::kill`].

@@ -16,15 +16,20 @@ use rcnt_netstack::ports::{self, PortSpec, PublishedPort};
 use crate::Engine;
 use crate::container::{Container, Endpoint, Status};
 use crate::error::{EngineError, Result};
+use crate::paths::Paths;
 use crate::request::{EndpointRequest, NetworkMode};
 
+mod change;
+mod connect;
 mod endpoint;
 mod gateway;
 mod stored;
 
+pub(crate) use connect::{connect, disconnect, mend};
 use endpoint::Parts;
+pub(crate) use endpoint::names;
 use gateway::Wish;
-pub(crate) use stored::{enlist, plans, write_plans};
+pub(crate) use stored::{enlist, plans, wanted, write_plans};
 
 /// Where a container is on the network.
 #[derive(Debug)]
@@ -59,10 +64,7 @@ impl Place {
 
     /// All its addresses, by interface, IPv4 first.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        let both = |e: &Endpoint| {
-            [Some(IpAddr::V4(e.address4.0)), e.address6.map(|(address, _)| address.into())]
-        };
-        self.endpoints.iter().flat_map(both).flatten()
+        self.endpoints.iter().flat_map(Endpoint::addresses)
     }
 
     /// The host, as its default routes reach it.
@@ -147,6 +149,23 @@ fn on_networks(engine: &Engine, container: &Container) -> Result<Place> {
         place.plans.push(plan);
     }
     Ok(Place { claims, ..place })
+}
+
+/// The names of the networks that a container is on, or shall be on when it runs.
+pub(crate) fn names_of(paths: &Paths, container: &Container) -> Vec<String> {
+    let state = &container.state;
+    match &container.record.request.network {
+        NetworkMode::None => vec!["none".to_owned()],
+        NetworkMode::Host => vec!["host".to_owned()],
+        NetworkMode::Container(_) => Vec::new(),
+        NetworkMode::Bridge(_) if state.status == Status::Running => {
+            state.endpoints.iter().map(|e| e.network.to_string()).collect()
+        }
+        NetworkMode::Bridge(_) => {
+            let wanted = stored::wanted(paths, container).unwrap_or_default();
+            wanted.into_iter().map(|request| request.network).collect()
+        }
+    }
 }
 
 /// The ports to publish, as asked for.

@@ -3,7 +3,7 @@
 //! ```text
 //! data-root/containers/<id>/{container.json,state.json,networks.json,lock,log.json,upper,work,hosts,hostname,resolv.conf}
 //! data-root/names/<name> → id            data-root/volumes/<name>/_data
-//! exec-root/containers/<id>/{lock,undo.json,network.json,ctl.sock,rootfs}
+//! exec-root/containers/<id>/{lock,change,undo.json,network.json,ctl.sock,rootfs}   exec-root/changes/<id>
 //! ```
 
 use std::path::PathBuf;
@@ -92,6 +92,19 @@ impl Paths {
     /// Its network, to declare it again when somebody flushed the firewall.
     pub fn network_plan(&self, id: &ContainerId) -> PathBuf {
         self.run(id).join("network.json")
+    }
+    /// Held by the command that changes the networks or ports of a running container;
+    /// there once one has.
+    pub fn change_lock(&self, id: &ContainerId) -> PathBuf {
+        self.run(id).join("change")
+    }
+    /// The changes that are on their way.
+    pub fn changes(&self) -> PathBuf {
+        self.roots.exec.join("changes")
+    }
+    /// The change of one running container that is on its way.
+    pub fn change(&self, id: &ContainerId) -> PathBuf {
+        self.changes().join(id)
     }
     /// There when another container has joined its network namespace, which may
     /// then outlive it.

@@ -44,6 +44,15 @@ pub fn repair(paths: &Paths) -> Result<()> {
 /// Its lock cannot be opened.
 pub fn repair_one(paths: &Paths, id: &ContainerId) -> Result<()> {
     let Some(_lock) = lock_abandoned(paths, id)? else { return Ok(()) };
+    // Somebody is at work on its networks: their undo list is not whole yet.
+    let change = paths.change_lock(id);
+    let _change = match change.exists() {
+        true => match Lock::try_now(&change) {
+            Ok(Some(lock)) => Some(lock),
+            Ok(None) | Err(_) => return Ok(()),
+        },
+        false => None,
+    };
     log::info!("container {} was left behind by a dead supervisor: cleaning up", id.short());
     // A record that cannot be read does not keep its network and cgroup alive.
     let container = records::load(paths, id).unwrap_or_default();

@@ -209,6 +209,7 @@ fn prepare(engine: &Engine, container: Container, run: RunDir, mode: StartMode) 
         cgroup,
         networks: networks.iter().map(|n| n.undo()).collect(),
         members: endpoints.iter().map(|e| e.network.clone()).collect(),
+        ports: claims.iter().flat_map(|c| c.published.clone()).collect(),
         claims: claims.iter().map(|c| c.undo().clone()).collect(),
     };
     journal.save(paths)?;

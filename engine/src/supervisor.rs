@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-use rcnt_base::files::Lock;
+use rcnt_base::files::{self, Lock};
 use rcnt_base::report::{self, StartError};
 use rcnt_netstack::dns::NamesPlan;
 use rcnt_netstack::plan::NetworkPlan;
@@ -39,6 +39,7 @@ mod streams;
 
 use clients::{Client, Clients};
 use serve::Running;
+pub(crate) use start::let_go_of_streams;
 
 /// Everything the supervisor needs, decided before the fork.
 #[derive(Debug)]
@@ -104,7 +105,10 @@ pub fn supervise(launch: Launch, starting: Lock, client: UnixStream) -> i32 {
     clients.send(&Reply::Started);
     start::let_go_of_stderr();
     let group = ending.journal.cgroup.clone();
-    let exit_code = serve::until_exit(running, &mut clients, &ending.container, &mut ending.relay);
+    let exit_code = {
+        let Ending { paths, container, relay, .. } = &mut ending;
+        serve::until_exit(running, &mut clients, paths, container, relay)
+    };
     let oom_killed =
         cgroup::layout().is_ok_and(|layout| cgroup::oom_killed(&layout, &group).unwrap_or(false));
     end_exited(ending, exit_code, oom_killed);
@@ -127,10 +131,8 @@ fn keep(launch: Launch, running: &Running) -> Ending {
         lock,
         ..
     } = launch;
-    let publishes = networks.iter().find(|network| !network.published.is_empty());
-    if let Some(network) = publishes.or(networks.first()).filter(|_| relays)
-        && let Err(error) = relay.open(relay_targets(network))
-    {
+    let targets = relay_targets(&networks);
+    if relays && let Err(error) = relay.open(targets) {
         ::log::warn!("cannot relay to published ports: {}", report::chain(&error));
     }
     let state = State {
@@ -154,7 +156,9 @@ fn keep(launch: Launch, running: &Running) -> Ending {
 }
 
 /// Where IPv6 clients that rules cannot redirect are led.
-fn relay_targets(network: &NetworkPlan) -> Vec<IpAddr> {
+fn relay_targets(networks: &[NetworkPlan]) -> Vec<IpAddr> {
+    let publishes = networks.iter().find(|network| !network.published.is_empty());
+    let Some(network) = publishes else { return Vec::new() };
     let v6 = network.endpoint.address6.map(|(address, _)| address.into());
     vec![v6.unwrap_or_else(|| network.endpoint.address4.0.into())]
 }
@@ -185,6 +189,7 @@ fn end_exited(ending: Ending, exit_code: i32, oom_killed: bool) {
     let state = state.exited(exit_code, "", oom_killed);
     let remove = container.record.request.auto_remove && !paths.keep(&container.id).exists();
     let _ = records::save_state(&paths, &container.id, &state);
+    let (journal, _change) = end_of_changes(&paths, journal, &state);
     let problems = journal::teardown(&paths, &journal);
     if !problems.is_empty() {
         let error = with_problems("", &problems);
@@ -193,6 +198,20 @@ fn end_exited(ending: Ending, exit_code: i32, oom_killed: bool) {
     if remove {
         let _ = removal::remove_files(&paths, &container, true);
     }
+}
+
+/// The undo list as commands have left it that changed the container meanwhile, and
+/// the lock that keeps others from doing so (see `network::change`).
+fn end_of_changes(paths: &Paths, journal: Journal, state: &State) -> (Journal, Option<Lock>) {
+    let lock = paths.change_lock(&journal.id);
+    if !lock.exists() {
+        return (journal, None);
+    }
+    let lock = Lock::wait(&lock).ok();
+    // Whoever held the lock may have written the state as it was before the end.
+    let _ = records::save_state(paths, &journal.id, state);
+    let changed = files::read_json(&paths.undo(&journal.id));
+    (changed.unwrap_or(journal), lock)
 }
 
 fn with_problems(message: &str, problems: &[String]) -> String {

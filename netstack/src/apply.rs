@@ -246,6 +246,30 @@ pub fn remove_link(undo: &NetworkUndo) -> Result<(), DetachError> {
     })
 }
 
+/// Whether the host has an interface of this name.
+///
+/// # Errors
+/// The kernel's reason.
+pub fn link_exists(interface: &str) -> io::Result<bool> {
+    links::exists(interface)
+}
+
+/// Deletes an interface; one that is gone is fine. See [`remove_link`].
+///
+/// # Errors
+/// The kernel's reason.
+pub fn remove_interface(interface: &str) -> io::Result<()> {
+    links::remove(interface)
+}
+
+/// Waits until an interface that somebody else is deleting is out of sight.
+///
+/// # Errors
+/// It is still there after two seconds.
+pub fn wait_link_gone(interface: &str) -> io::Result<()> {
+    links::wait_gone(interface)
+}
+
 /// Why an instance's network could not be removed altogether.
 #[derive(Debug, thiserror::Error)]
 pub enum PurgeError {

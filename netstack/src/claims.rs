@@ -251,6 +251,21 @@ pub fn release(exec_root: &Path, undo: &ClaimsUndo) -> io::Result<()> {
     done
 }
 
+/// Gives back every address that `owner` holds on one network, whether or not that was
+/// written down.
+///
+/// # Errors
+/// The first file that could not be removed; the others were tried all the same.
+pub fn release_network(exec_root: &Path, network: &Name, owner: &ContainerId) -> io::Result<()> {
+    let dir = Path::new("networks").join(network).join("ip");
+    let mut undo = ClaimsUndo { owner: owner.clone(), files: Vec::new() };
+    for entry in ledger::read_dir(&exec_root.join(&dir))? {
+        undo.files.push(dir.join(entry.file_name()));
+    }
+    // Those of others are left alone.
+    release(exec_root, &undo)
+}
+
 /// Taking and removing exclude each other: who reads a claim and then removes it cannot meet
 /// another's claim of the same name.
 fn lock(exec_root: &Path) -> io::Result<Lock> {

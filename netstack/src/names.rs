@@ -9,6 +9,7 @@ mod resolv_conf;
 
 pub use hosts::{
     AddHostError, ExtraHost, HostTarget, HostnameError, HostsFile, check_hostname, hostname_file,
+    readdressed,
 };
 pub use resolv_conf::{
     DnsError, DnsOverrides, ResolvConf, parse_dns, parse_dns_option, parse_dns_search,

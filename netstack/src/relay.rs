@@ -106,6 +106,12 @@ impl Relay {
         all.into_iter().try_for_each(|n| self.open_door(n))
     }
 
+    /// Relays to other addresses from now on, if it relays at all; with none, whoever
+    /// comes is turned away. Connections that are open stay where they lead.
+    pub fn lead(&mut self, targets: Vec<IpAddr>) {
+        self.targets = targets;
+    }
+
     /// Holds these, too, and relays to them if it does so already.
     ///
     /// # Errors
@@ -192,7 +198,10 @@ impl Relay {
             return;
         };
         let target = |ip: &IpAddr| SocketAddr::new(*ip, *container_port);
-        let Some(target) = self.targets.first().map(target) else { return };
+        let Some(target) = self.targets.first().map(target) else {
+            turn_away(*protocol, socket.as_fd());
+            return;
+        };
         let Ok(flows) = made(&mut self.flows) else { return };
         self.scratch.resize(CHUNK, 0);
         let entered = match protocol {
@@ -226,6 +235,17 @@ impl Relay {
         let held = &self.held;
         let socket_of = |place| held.get(&place)?.socket.as_ref().map(AsFd::as_fd);
         self.datagrams.answer(number, socket_of, &mut self.scratch, now);
+    }
+}
+
+/// Takes one connection and closes it, or one datagram.
+fn turn_away(protocol: Protocol, door: BorrowedFd<'_>) {
+    // What cannot be taken is not there any more.
+    match protocol {
+        Protocol::Udp => {
+            let _ = rustix::net::recv(door, &mut [0u8; 1][..], rustix::net::RecvFlags::DONTWAIT);
+        }
+        Protocol::Tcp | Protocol::Sctp => drop(accept_with(door, SocketFlags::CLOEXEC)),
     }
 }
 

@@ -7,8 +7,12 @@ use super::values::{bool_value, pair_value};
 /// What is to be done to networks, as typed.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum NetworkCommand {
+    /// `network connect`.
+    Connect(Box<NetworkConnectFlags>),
     /// `network create`.
     Create(Box<NetworkCreateFlags>),
+    /// `network disconnect`.
+    Disconnect(NetworkDisconnectFlags),
     /// `network inspect`.
     Inspect(NetworkInspectFlags),
     /// `network ls`.
@@ -17,6 +21,58 @@ pub(crate) enum NetworkCommand {
     Prune(NetworkPruneFlags),
     /// `network rm`.
     Remove(NetworkRemoveFlags),
+}
+
+/// `network connect`.
+#[derive(Args, Debug, Clone, PartialEq)]
+pub(crate) struct NetworkConnectFlags {
+    /// Add network-scoped alias for the container
+    #[arg(long, value_name = "ALIAS")]
+    pub(crate) alias: Vec<String>,
+    /// Driver options for the network
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) driver_opt: Vec<String>,
+    /// Highest gw-priority provides the default gateway. Accepts positive and negative values
+    #[arg(
+        long,
+        value_name = "INT",
+        default_value_t = 0,
+        allow_negative_numbers = true,
+        hide_default_value = true
+    )]
+    pub(crate) gw_priority: i64,
+    /// IPv4 address (e.g., 172.30.100.104)
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ip: Option<String>,
+    /// IPv6 address (e.g., 2001:db8::33)
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ip6: Option<String>,
+    /// Add link to another container
+    #[arg(long, value_name = "CONTAINER[:ALIAS]")]
+    pub(crate) link: Vec<String>,
+    /// Add a link-local address for the container
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) link_local_ip: Vec<String>,
+    /// The network
+    #[arg(value_name = "NETWORK")]
+    pub(crate) network: String,
+    /// The container
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) container: String,
+}
+
+/// `network disconnect`.
+#[derive(Args, Debug, Clone, PartialEq)]
+pub(crate) struct NetworkDisconnectFlags {
+    /// Do not error if the container is not there or not connected
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// The network
+    #[arg(value_name = "NETWORK")]
+    pub(crate) network: String,
+    /// The container
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) container: String,
 }
 
 /// `network create`.

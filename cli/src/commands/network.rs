@@ -1,5 +1,6 @@
 //! `network` and what it does: one file per verb.
 
+mod connect;
 mod create;
 mod inspect;
 mod ls;
@@ -17,7 +18,9 @@ use crate::failure::Failure;
 /// What is to be printed.
 pub(super) fn dispatch(engine: &Engine, command: NetworkCommand) -> Result<u8, Failure> {
     match command {
+        NetworkCommand::Connect(flags) => connect::connect(engine, *flags),
         NetworkCommand::Create(flags) => create::create(engine, *flags),
+        NetworkCommand::Disconnect(flags) => connect::disconnect(engine, &flags),
         NetworkCommand::Inspect(flags) => inspect::inspect(engine, &flags),
         NetworkCommand::List(flags) => ls::list(engine, &flags),
         NetworkCommand::Prune(flags) => prune::prune(engine, &flags),

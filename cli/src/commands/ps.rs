@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rcnt_engine::images::{Reference, Store};
 use rcnt_engine::netstack::ports::{ContainerPort, listing};
-use rcnt_engine::request::{MountSource, NetworkMode};
+use rcnt_engine::request::MountSource;
 use rcnt_engine::{Container, Engine, Status};
 use time::OffsetDateTime;
 
@@ -52,10 +52,13 @@ pub(super) fn ps(engine: &Engine, flags: &PsFlags) -> Result<u8, Failure> {
     let now = OffsetDateTime::now_utc();
     // Sizes are looked up only for those who ask: that walks file trees.
     let sized = flags.size || flags.format.as_deref().is_some_and(|f| f.contains(".Size"));
+    let named =
+        flags.format.as_deref().is_some_and(|f| f.contains("Networks") || f.contains("json"));
     let rows: Vec<Row> = containers
         .into_iter()
         .map(|container| Row {
             size: sized.then(|| disk::sizes(engine, &container)),
+            networks: if named { engine.networks_of(&container) } else { Vec::new() },
             container,
             now,
             full: flags.no_trunc,
@@ -68,6 +71,7 @@ pub(super) fn ps(engine: &Engine, flags: &PsFlags) -> Result<u8, Failure> {
 
 /// The filters, with all that must be looked up looked up.
 struct Wanted<'a> {
+    engine: &'a Engine,
     filters: &'a Filters,
     /// Image ids of the `ancestor`s that are here.
     ancestors: Vec<String>,
@@ -77,7 +81,7 @@ struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    fn new(engine: &Engine, filters: &'a Filters) -> Result<Self, Failure> {
+    fn new(engine: &'a Engine, filters: &'a Filters) -> Result<Self, Failure> {
         for state in filters.values("status") {
             if !STATES.contains(&state) {
                 return Err(Failure::general(format!("invalid filter 'status={state}'"))
@@ -100,14 +104,13 @@ impl<'a> Wanted<'a> {
             }
             false => Vec::new(),
         };
-        Ok(Self { filters, ancestors, before: ids("before")?, since: ids("since")? })
+        Ok(Self { engine, filters, ancestors, before: ids("before")?, since: ids("since")? })
     }
 
     /// Whether the container is wanted; `order` are all ids, newest first.
     fn holds(&self, container: &Container, order: &[String]) -> bool {
         let Container { id, name, record, state } = container;
         let filters = self.filters;
-        let network = || network_of(container);
         let age = |id: &str| order.iter().position(|known| known == id);
         let (ours, older) = (age(id.as_str()), |id: &String| age(id));
         filters.any("id", |v| pattern_matches(&format!("^(?:{v})"), id.as_str()))
@@ -118,7 +121,7 @@ impl<'a> Wanted<'a> {
             })
             && filters.all("label", |v| label_matches(v, record.config.labels.iter()))
             && (!filters.has("ancestor") || self.descends(container))
-            && filters.any("network", |v| network() == v)
+            && (!filters.has("network") || self.is_connected(container))
             && filters.any("publish", |v| {
                 let is = |p: &rcnt_engine::netstack::ports::PublishedPort| {
                     port_matches(v, p.container_port, p.protocol.as_str())
@@ -133,6 +136,12 @@ impl<'a> Wanted<'a> {
             && filters.any("volume", |v| mounts(container).iter().any(|(s, d)| s == v || d == v))
             && self.before.iter().all(|other| ours > older(other))
             && self.since.iter().all(|other| ours < older(other))
+    }
+
+    fn is_connected(&self, container: &Container) -> bool {
+        let names = self.engine.networks_of(container);
+        let id = |v: &str| container.state.endpoints.iter().any(|e| e.network_id.starts_with(v));
+        self.filters.any("network", |v| names.iter().any(|n| n == v) || v.len() >= 12 && id(v))
     }
 
     fn descends(&self, container: &Container) -> bool {
@@ -159,6 +168,8 @@ fn port_matches(filter: &str, port: u16, protocol: &str) -> bool {
 pub(super) struct Row {
     container: Container,
     now: OffsetDateTime,
+    /// The names of its networks, where they are shown.
+    networks: Vec<String>,
     /// Bytes written, and with the image's.
     size: Option<(u64, u64)>,
     /// `--no-trunc`.
@@ -238,15 +249,6 @@ fn mounts(container: &Container) -> Vec<(String, String)> {
     volumes.chain(binds).collect()
 }
 
-fn network_of(container: &Container) -> String {
-    match &container.record.request.network {
-        NetworkMode::Bridge(name) => name.clone(),
-        NetworkMode::None => "none".to_owned(),
-        NetworkMode::Host => "host".to_owned(),
-        NetworkMode::Container(_) => String::new(),
-    }
-}
-
 const COLUMNS: &[Column<Row>] = &[
     Column { field: "Command", title: "COMMAND", cell: Row::command },
     Column {
@@ -278,7 +280,7 @@ const COLUMNS: &[Column<Row>] = &[
     },
     Column { field: "Mounts", title: "MOUNTS", cell: Row::mounts },
     Column { field: "Names", title: "NAMES", cell: |row| row.container.name.to_string() },
-    Column { field: "Networks", title: "NETWORKS", cell: |row| network_of(&row.container) },
+    Column { field: "Networks", title: "NETWORKS", cell: |row| row.networks.join(",") },
     Column { field: "Ports", title: "PORTS", cell: Row::ports },
     Column {
         field: "RunningFor",

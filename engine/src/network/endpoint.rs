@@ -135,6 +135,19 @@ pub(crate) fn member(
     }
 }
 
+/// Docker's DNSNames: all that the container is called on a user-defined network.
+pub(crate) fn names(container: &Container, asked: &[String]) -> Vec<String> {
+    let mut names = vec![container.name.to_string()];
+    let short = container.id.short().to_owned();
+    let hostname = container.record.config.hostname.clone();
+    for name in asked.iter().cloned().chain([short, hostname]) {
+        if !name.is_empty() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
 /// `--network-alias` and the hostname, each once.
 fn aliases(container: &Container, asked: &[String]) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();

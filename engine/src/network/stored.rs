@@ -5,10 +5,10 @@
 use std::io;
 
 use rcnt_base::files::{self, Durability};
-use rcnt_base::ids::ContainerId;
+use rcnt_base::ids::{ContainerId, Name};
 use rcnt_netstack::members;
 use rcnt_netstack::plan::NetworkPlan;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::endpoint;
 use crate::container::{Container, Endpoint, one_or_many};
@@ -16,9 +16,13 @@ use crate::error::{EngineError, Result};
 use crate::paths::Paths;
 use crate::request::EndpointRequest;
 
+/// Version of `networks.json`.
+const SCHEMA: u32 = 1;
+
 /// `networks.json`.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Networks {
+    schema: u32,
     endpoints: Vec<EndpointRequest>,
 }
 
@@ -33,6 +37,39 @@ pub(crate) fn wanted(paths: &Paths, container: &Container) -> Result<Vec<Endpoin
         read => {
             Ok(read.map_err(EngineError::state("cannot read the container's networks"))?.endpoints)
         }
+    }
+}
+
+/// Replaces what [`wanted`] says.
+///
+/// # Errors
+/// The disk is full.
+pub(crate) fn set_wanted(
+    paths: &Paths,
+    container: &Container,
+    endpoints: Vec<EndpointRequest>,
+) -> Result<()> {
+    let networks = Networks { schema: SCHEMA, endpoints };
+    // As durable as the container itself.
+    let durability = match container.record.request.auto_remove {
+        true => Durability::Volatile,
+        false => Durability::Durable,
+    };
+    files::write_json(&paths.networks(&container.id), &networks, durability)
+        .map_err(EngineError::state("cannot write the container's networks"))
+}
+
+/// Takes a network off what [`wanted`] says.
+///
+/// # Errors
+/// The disk is full.
+pub(crate) fn forget(paths: &Paths, container: &Container, network: &Name) -> Result<()> {
+    let mut endpoints = wanted(paths, container)?;
+    let before = endpoints.len();
+    endpoints.retain(|there| there.network != network.as_str());
+    match endpoints.len() == before {
+        true => Ok(()),
+        false => set_wanted(paths, container, endpoints),
     }
 }
 

@@ -31,6 +31,8 @@ pub enum Request {
     /// The container's networks have changed: a `NamesPlan` as JSON, to be served from
     /// now on. Answered by [`Reply::Changed`].
     Names(Vec<u8>),
+    /// Its networks are other ones now.
+    NetworksChanged,
 }
 
 /// From the supervisor to a client.
@@ -101,6 +103,7 @@ impl Request {
             }
             Request::Signal(signal) => put(out, b'K', &signal.to_le_bytes()),
             Request::Names(plan) => put(out, b'N', plan.get(..MAX_PAYLOAD).unwrap_or(plan)),
+            Request::NetworksChanged => put(out, b'P', &[]),
         }
     }
 
@@ -114,6 +117,7 @@ impl Request {
             (b'A', [stdin, output]) => Request::Hello { stdin: *stdin != 0, output: *output != 0 },
             (b'I', _) => Request::Input(payload),
             (b'C', []) => Request::CloseInput,
+            (b'P', []) => Request::NetworksChanged,
             (b'W', [a, b, c, d]) => Request::Resize {
                 rows: u16::from_le_bytes([*a, *b]),
                 columns: u16::from_le_bytes([*c, *d]),
@@ -171,6 +175,7 @@ mod tests {
             any::<(u16, u16)>().prop_map(|(rows, columns)| Request::Resize { rows, columns }),
             any::<i32>().prop_map(Request::Signal),
             proptest::collection::vec(any::<u8>(), 1..100).prop_map(Request::Names),
+            Just(Request::NetworksChanged),
         ]
     }
 

@@ -53,6 +53,14 @@ impl Remote {
         Ok(Self { socket, received: Vec::new(), unsent: Vec::new(), pending: Vec::new() })
     }
 
+    /// Tells the supervisor that its container's networks are other ones now.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub(crate) fn networks_changed(&mut self) -> io::Result<()> {
+        self.send(&Request::NetworksChanged)
+    }
+
     pub(super) fn poll_fd(&self) -> PollFd<'_> {
         let out = if self.unsent.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         PollFd::new(&self.socket, PollFlags::IN | out)

@@ -16,6 +16,8 @@ use super::clients::Clients;
 use super::log::{LogWriter, Stream};
 use super::streams::Streams;
 use crate::container::Container;
+use crate::network;
+use crate::paths::Paths;
 use crate::session::frame::{Reply, Request};
 use crate::session::reap;
 
@@ -51,6 +53,7 @@ impl Running {
 pub(super) fn until_exit(
     mut running: Running,
     clients: &mut Clients,
+    paths: &Paths,
     container: &Container,
     relay: &mut Relay,
 ) -> i32 {
@@ -93,7 +96,12 @@ pub(super) fn until_exit(
             names.serve();
         }
         for request in clients.serve(&ready) {
-            obey(&mut running, request, clients);
+            match request {
+                Request::NetworksChanged => {
+                    relay.lead(super::relay_targets(&network::plans(paths, &container.id)));
+                }
+                request => obey(&mut running, request, clients),
+            }
         }
         if clients.take_input_lost() {
             running.streams.close_input();
@@ -193,8 +201,8 @@ fn obey(running: &mut Running, request: Request, clients: &mut Clients) {
             let done = rename(running, &plan).map_err(|error| report::chain(&error));
             clients.send(&Reply::Changed(done));
         }
-        // Answered by the client's own connection.
-        Request::Hello { .. } => {}
+        // Answered by the client's own connection, and by the loop.
+        Request::Hello { .. } | Request::NetworksChanged => {}
     }
 }
 

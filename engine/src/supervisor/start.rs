@@ -61,6 +61,17 @@ fn leave_session(launch: &Launch) -> io::Result<()> {
     Ok(())
 }
 
+/// Neither reads nor writes anything of whoever started this process.
+///
+/// # Errors
+/// There is no /dev/null.
+pub(crate) fn let_go_of_streams() -> io::Result<()> {
+    let null = null()?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    Ok(rustix::stdio::dup2_stderr(&null)?)
+}
+
 /// From here on nobody listens.
 pub(super) fn let_go_of_stderr() {
     if let Ok(null) = null() {

@@ -315,6 +315,26 @@ fn exchange(socket: &mut Socket, requests: &Requests) -> io::Result<Answers> {
     socket.exchange(requests, |_| Ok(()))
 }
 
+/// Whether there is an interface of this name.
+pub(super) fn exists(name: &str) -> io::Result<bool> {
+    Socket::open(Family::Route)?.interface_index(name).map(|index| index.is_some())
+}
+
+/// Looks for an interface until it is gone. Each question waits for the RTNL lock
+/// (netlink(7)), which whoever deletes it holds while it is still there.
+pub(super) fn wait_gone(name: &str) -> io::Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let socket = Socket::open(Family::Route)?;
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while socket.interface_index(name)?.is_some() {
+        if std::time::Instant::now() > deadline {
+            return Err(io::Error::other("it does not go"));
+        }
+        std::thread::sleep(LINK_PAUSE);
+    }
+    Ok(())
+}
+
 /// Removes an interface; one that is gone is fine.
 pub(super) fn remove(name: &str) -> io::Result<()> {
     let mut socket = Socket::open(Family::Route)?;

@@ -196,7 +196,7 @@ pub fn reap(exec_root: &Path, is_live: &dyn Fn(&ContainerId) -> bool) -> io::Res
 }
 
 /// A directory's entries; none when it does not exist.
-fn read_dir(dir: &Path) -> io::Result<Vec<std::fs::DirEntry>> {
+pub(super) fn read_dir(dir: &Path) -> io::Result<Vec<std::fs::DirEntry>> {
     match std::fs::read_dir(dir) {
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Ok(Vec::new())

@@ -107,6 +107,27 @@ pub fn check_hostname(name: &str) -> Result<(), HostnameError> {
     if valid { Ok(()) } else { Err(HostnameError(name.to_owned())) }
 }
 
+/// The text of a hosts file after its container's addresses have changed: lines that
+/// give one of `gone` to `names`, as [`HostsFile::render`] writes them, are left out;
+/// lines for those in `come` are put at the end. All others stay as they are.
+pub fn readdressed(text: &str, names: &str, gone: &[IpAddr], come: &[IpAddr]) -> String {
+    let ours = |line: &str| {
+        let fields = line.split_once('\t');
+        fields.is_some_and(|(ip, rest)| {
+            rest == names && ip.parse::<IpAddr>().is_ok_and(|ip| gone.contains(&ip))
+        })
+    };
+    let mut out = String::new();
+    for line in text.lines().filter(|line| !ours(line)) {
+        out.push_str(line);
+        out.push('\n');
+    }
+    for ip in come {
+        out.push_str(&format!("{ip}\t{names}\n"));
+    }
+    out
+}
+
 /// The text of `/etc/hostname`.
 pub fn hostname_file(hostname: &str) -> String {
     format!("{hostname}\n")
@@ -156,7 +177,7 @@ impl HostsFile<'_> {
     }
 
     /// Full name first, then the bare one: `web.example.com web`.
-    fn own_names(&self) -> String {
+    pub fn own_names(&self) -> String {
         let domain = self.domainname.filter(|d| !d.is_empty()).map(|d| format!(".{d}"));
         let full = format!("{}{}", self.hostname, domain.unwrap_or_default());
         match full.split_once('.') {

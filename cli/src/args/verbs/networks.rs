@@ -3,8 +3,8 @@
 use clap::{ArgMatches, Args, FromArgMatches};
 
 use super::super::network::{
-    NetworkCommand, NetworkCreateFlags, NetworkInspectFlags, NetworkListFlags, NetworkPruneFlags,
-    NetworkRemoveFlags,
+    NetworkCommand, NetworkConnectFlags, NetworkCreateFlags, NetworkDisconnectFlags,
+    NetworkInspectFlags, NetworkListFlags, NetworkPruneFlags, NetworkRemoveFlags,
 };
 use super::{Command, Group, Member, Purpose, Verb};
 
@@ -13,7 +13,9 @@ pub(super) const NETWORK: Group = Group {
     name: "network",
     about: "Manage networks",
     members: &[
+        Member { name: "connect", aliases: &[], verb: &CONNECT },
         Member { name: "create", aliases: &[], verb: &CREATE },
+        Member { name: "disconnect", aliases: &[], verb: &DISCONNECT },
         Member { name: "graph", aliases: &[], verb: &super::look::GRAPH },
         Member { name: "inspect", aliases: &[], verb: &INSPECT },
         Member { name: "ls", aliases: &["list"], verb: &LIST },
@@ -28,6 +30,26 @@ fn read<F: FromArgMatches>(
 ) -> Result<Command, clap::Error> {
     F::from_arg_matches_mut(matches).map(|flags| Command::Network(command(flags)))
 }
+
+static CONNECT: Verb = Verb {
+    name: "network connect",
+    usage: "[OPTIONS] NETWORK CONTAINER",
+    about: "Connect a container to a network",
+    purpose: Purpose::Networks,
+    arity: (2, Some(2)),
+    augment: NetworkConnectFlags::augment_args,
+    read: |m| read(m, |flags| NetworkCommand::Connect(Box::new(flags))),
+};
+
+static DISCONNECT: Verb = Verb {
+    name: "network disconnect",
+    usage: "[OPTIONS] NETWORK CONTAINER",
+    about: "Disconnect a container from a network",
+    purpose: Purpose::Networks,
+    arity: (2, Some(2)),
+    augment: NetworkDisconnectFlags::augment_args,
+    read: |m| read(m, NetworkCommand::Disconnect),
+};
 
 static CREATE: Verb = Verb {
     name: "network create",

@@ -1,0 +1,298 @@
+//! `network connect` and `network disconnect`.
+//!
+//! A container that does not run just has another list of networks from then on.
+//! One that runs is changed from here, by the command: the same plan and the same
+//! effects as at its start, each in the undo list first ([`Change`]). Killed half-way,
+//! either command leaves a container that is not on the network: taking it off is
+//! how the one is undone and how the other is finished ([`mend`]).
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rcnt_base::ids::{ContainerId, Name};
+use rcnt_base::report;
+use rcnt_base::sys::child::{self, Rest};
+use rcnt_base::sys::process::{self, Fork};
+use rcnt_netstack::apply::{self, DefaultRoutes};
+use rcnt_netstack::claims;
+use rcnt_netstack::members;
+use rcnt_netstack::plan::{NetworkPlan, NetworkUndo, table_name};
+use rcnt_netstack::sysctl::ProcSys;
+
+use super::change::{self, Change};
+use super::endpoint::{self, Parts};
+use super::gateway::{self, Candidate, Wish};
+use super::{checked, leased, of_families, resolve, stored};
+use crate::container::{Container, Endpoint, Status};
+use crate::error::{EngineError, Result};
+use crate::request::{EndpointArgs, EndpointRequest, NetworkMode};
+use crate::{Engine, etc_files, records, request, resolver};
+
+/// Puts a container on one more network.
+///
+/// # Errors
+/// It is on it already, or cannot be; nothing is changed then.
+pub(crate) fn connect(engine: &Engine, container: &Container, args: &EndpointArgs) -> Result<()> {
+    let paths = &engine.paths;
+    let _command = records::lock(paths, container)?;
+    let container = engine.reload_locked(container)?;
+    can_change(&container, &args.network)?;
+    let request = request::endpoint(args)?;
+    let request = match request.network.as_str() {
+        "bridge" => request,
+        _ => checked(engine, request)?,
+    };
+    let wanted = stored::wanted(paths, &container)?;
+    if wanted.iter().any(|there| there.network == request.network) {
+        return Err(EngineError::AlreadyConnected {
+            container: container.name.to_string(),
+            network: request.network,
+        });
+    }
+    if container.state.status == Status::Running {
+        return connect_running(engine, &container, &resolve(engine, request)?);
+    }
+    stored::set_wanted(paths, &container, wanted.into_iter().chain([request]).collect())
+}
+
+/// Takes a container off a network.
+///
+/// # Errors
+/// It is not on it.
+pub(crate) fn disconnect(engine: &Engine, container: &Container, network: &str) -> Result<()> {
+    let paths = &engine.paths;
+    let _command = records::lock(paths, container)?;
+    let container = engine.reload_locked(container)?;
+    if matches!(network, "host") {
+        return Err(EngineError::HostNetwork);
+    }
+    let named = EndpointRequest { network: network.to_owned(), ..EndpointRequest::default() };
+    let name = resolve(engine, named)?.network.name;
+    let wanted = stored::wanted(paths, &container)?;
+    if !wanted.iter().any(|there| there.network == name.as_str()) {
+        return Err(EngineError::NotConnected {
+            container: container.id.to_string(),
+            network: name.to_string(),
+        });
+    }
+    if container.state.status != Status::Running {
+        return stored::forget(paths, &container, &name);
+    }
+    let change = Change::begin(paths, &container)?;
+    change.note(&name)?;
+    take_off(engine, change, &name)
+}
+
+/// Ends what killed commands had begun.
+pub(crate) fn mend(engine: &Engine) {
+    for (change, network) in change::left_behind(&engine.paths) {
+        let id = change.container.id.clone();
+        log::info!("container {}: a change of its networks was left half done", id.short());
+        if let Err(error) = take_off(engine, change, &network) {
+            log::warn!("container {}: {}", id.short(), report::chain(&error));
+        }
+    }
+}
+
+/// Whether a container of this kind can be put on more networks, in docker's words.
+fn can_change(container: &Container, network: &str) -> Result<()> {
+    match (&container.record.request.network, network) {
+        (_, "host") | (NetworkMode::Host, _) => Err(EngineError::HostNetwork),
+        (_, "none") | (NetworkMode::None, _) => Err(EngineError::PrivateNetwork),
+        (NetworkMode::Container(_), _) => Err(EngineError::SharedNetwork),
+        (NetworkMode::Bridge(_), _) => Ok(()),
+    }
+}
+
+fn connect_running(engine: &Engine, container: &Container, wish: &Wish) -> Result<()> {
+    let paths = &engine.paths;
+    let change = Change::begin(paths, container)?;
+    change.note(&wish.network.name)?;
+    // After an error the lock is free again; the note says what is to be taken back.
+    put_on(engine, change, wish).inspect_err(|_| mend(engine))?.finish()
+}
+
+fn namespace(container: &Container) -> Result<OwnedFd> {
+    super::namespace(container).map_err(|_| EngineError::NotRunning(container.name.to_string()))
+}
+
+/// Claims, plans, undo list, effects; the state says so last.
+fn put_on<'a>(engine: &Engine, mut change: Change<'a>, wish: &Wish) -> Result<Change<'a>> {
+    let paths = &engine.paths;
+    let container = change.container.clone();
+    let claims = super::claim(engine, &container, wish, &[])?;
+    let id = ContainerId::random().map_err(EngineError::state("cannot name a veth"))?;
+    let mut plans = stored::plans(paths, &container.id);
+    let mut endpoints = container.state.endpoints.clone();
+    let taken: Vec<String> = endpoints.iter().map(|e| e.interface.clone()).collect();
+    let parts = Parts {
+        table: &table_name(&paths.roots.instance()),
+        host: engine.config.host_policy(),
+        container: &container,
+        lease: leased(wish, &claims)?,
+        id: &id,
+        interface: endpoint::interface(wish, &taken),
+        further: !endpoints.is_empty(),
+        // Led there when it is whole.
+        default_routes: (false, false),
+        published: Vec::new(),
+    };
+    let plan = endpoint::plan(wish, &parts)?;
+    endpoints.push(endpoint::endpoint(wish, &plan, &id));
+    plans.push(plan.clone());
+    let routes = redirect(&change, &endpoints, &mut plans);
+    change.journal.networks = plans.iter().map(NetworkPlan::undo).collect();
+    change.journal.members.push(wish.network.name.clone());
+    change.journal.claims.push(claims.undo().clone());
+    change.journal.save(paths)?;
+    // From here on the undo list frees them.
+    drop(claims.keep());
+    let netns = namespace(&container)?;
+    stored::enlist(paths, &container, endpoints.get(taken.len()..).unwrap_or_default())?;
+    let attaching = |e: apply::AttachError| EngineError::Network {
+        name: wish.network.name.to_string(),
+        source: Box::new(e),
+    };
+    let sysctls = ProcSys::open().map_err(EngineError::state("cannot use /proc/sys"))?;
+    apply::attach(&plan, netns.as_fd(), &sysctls).map_err(attaching)?;
+    lead(&change, &netns, &endpoints, routes, &plans)?;
+    stored::write_plans(paths, &container.id, &plans)?;
+    let wanted = stored::wanted(paths, &container)?.into_iter().chain([wish.request.clone()]);
+    stored::set_wanted(paths, &container, wanted.collect())?;
+    let before = settled(&mut change, endpoints, &plans)?;
+    let after = &change.container.state.endpoints;
+    resolver::networks_changed(engine, &change.container, &before, after)?;
+    Ok(change)
+}
+
+/// Everything of the network is taken back, whatever of it is there; the state says
+/// so last.
+fn take_off(engine: &Engine, mut change: Change<'_>, network: &Name) -> Result<()> {
+    let paths = change.paths;
+    let container = change.container.clone();
+    let id = &container.id;
+    stored::forget(paths, &container, network)?;
+    let was = stored::plans(paths, id);
+    let stays = |endpoint: &&Endpoint| endpoint.network != *network;
+    let endpoints: Vec<Endpoint> =
+        container.state.endpoints.iter().filter(stays).cloned().collect();
+    let is_known = |interface: &str| endpoints.iter().any(|e| e.host_interface == interface);
+    let mut plans: Vec<NetworkPlan> =
+        was.iter().filter(|p| is_known(&p.endpoint.host_interface)).cloned().collect();
+    let routes = redirect(&change, &endpoints, &mut plans);
+    let netns = namespace(&container)?;
+    // What is published elsewhere from now on is in the undo list before.
+    let leaves = |undo: &&NetworkUndo| !is_known(&undo.host_interface);
+    let gone: Vec<NetworkUndo> = change.journal.networks.iter().filter(leaves).cloned().collect();
+    change.journal.networks = plans.iter().map(NetworkPlan::undo).chain(gone.clone()).collect();
+    change.journal.save(paths)?;
+    lead(&change, &netns, &endpoints, routes, &plans)?;
+    for undo in &gone {
+        let failed = |e: apply::DetachError| EngineError::Network {
+            name: network.to_string(),
+            source: Box::new(e),
+        };
+        apply::detach(undo).map_err(failed)?;
+        remove_link(&undo.host_interface)?;
+    }
+    members::remove(&paths.roots.exec, network, id)
+        .map_err(EngineError::state("cannot write down who is on the network"))?;
+    claims::release_network(&paths.roots.exec, network, id)
+        .map_err(EngineError::state("cannot free the address"))?;
+    change.journal.networks.retain(|undo| is_known(&undo.host_interface));
+    change.journal.members.retain(|member| member != network);
+    change.journal.save(paths)?;
+    stored::write_plans(paths, id, &plans)?;
+    let before = settled(&mut change, endpoints, &plans)?;
+    let after = &change.container.state.endpoints;
+    if let Err(error) = resolver::networks_changed(engine, &change.container, &before, after) {
+        // The container is off the network all the same.
+        log::warn!("container {}: {}", id.short(), report::chain(&error));
+    }
+    change.finish()
+}
+
+/// Chooses anew who has default routes and ports; changes the plans accordingly.
+fn redirect(
+    change: &Change<'_>,
+    endpoints: &[Endpoint],
+    plans: &mut [NetworkPlan],
+) -> (Option<usize>, Option<usize>) {
+    let candidates: Vec<Candidate<'_>> = endpoints.iter().map(Into::into).collect();
+    let (default4, default6) = gateway::choose(&candidates);
+    let ports = change.journal.ports.clone();
+    for (position, (plan, endpoint)) in plans.iter_mut().zip(endpoints).enumerate() {
+        let has = (default4 == Some(position), default6 == Some(position));
+        plan.endpoint.gateway4 = endpoint.gateway4.filter(|_| has.0);
+        plan.endpoint.gateway6 = endpoint.gateway6.filter(|_| has.1);
+        plan.published = of_families(&ports, has);
+    }
+    (default4, default6)
+}
+
+/// Leads ports and default routes where the plans say, each in one step.
+fn lead(
+    change: &Change<'_>,
+    netns: &OwnedFd,
+    endpoints: &[Endpoint],
+    (default4, default6): (Option<usize>, Option<usize>),
+    plans: &[NetworkPlan],
+) -> Result<()> {
+    let name = |source| EngineError::Network { name: change.container.name.to_string(), source };
+    let before = &change.container.state;
+    let candidates: Vec<Candidate<'_>> = before.endpoints.iter().map(Into::into).collect();
+    let was = gateway::choose(&candidates);
+    let of = |list: &[Endpoint], at: Option<usize>| {
+        at.and_then(|at| list.get(at)).map(|e| e.host_interface.clone())
+    };
+    let moved = of(&before.endpoints, was.0) != of(endpoints, default4)
+        || of(&before.endpoints, was.1) != of(endpoints, default6);
+    // A change that was killed may have moved them, which nobody has written down.
+    if !moved && !change.mends {
+        return Ok(());
+    }
+    let at = |position: Option<usize>| position.and_then(|position| endpoints.get(position));
+    let v4 = at(default4).and_then(|e| Some((e.interface.as_str(), e.gateway4?)));
+    let v6 = at(default6).and_then(|e| Some((e.interface.as_str(), e.gateway6?)));
+    apply::set_default_routes(netns.as_fd(), &DefaultRoutes { v4, v6 })
+        .map_err(|e| name(Box::new(e)))?;
+    for plan in plans.iter().filter(|plan| !plan.published.is_empty()) {
+        apply::publish(plan).map_err(|e| name(Box::new(e)))?;
+    }
+    Ok(())
+}
+
+/// The change is whole: the names inside, then the state. Returns the endpoints from
+/// before.
+fn settled(
+    change: &mut Change<'_>,
+    endpoints: Vec<Endpoint>,
+    plans: &[NetworkPlan],
+) -> Result<Vec<Endpoint>> {
+    let before = std::mem::replace(&mut change.container.state.endpoints, endpoints);
+    let ports = plans.iter().flat_map(|plan| plan.published.clone());
+    change.container.state.ports = ports.collect();
+    etc_files::readdress(change.paths, &change.container, &before)?;
+    change.commit()?;
+    Ok(before)
+}
+
+/// Deletes the host's end of a pair, and the other with it. The kernel takes the
+/// interfaces out of sight at once, but keeps who asked waiting for RCU grace periods
+/// (10 to 50 ms): a child of ours waits in our place.
+fn remove_link(interface: &str) -> Result<()> {
+    let removing = || EngineError::state(format!("cannot remove interface {interface}"));
+    if !apply::link_exists(interface).map_err(removing())? {
+        return Ok(());
+    }
+    match process::fork().map_err(removing())? {
+        Fork::Child => {
+            // Neither our locks nor anybody's pipes wait for us.
+            let alone = rustix::process::setsid().is_ok()
+                && crate::supervisor::let_go_of_streams().is_ok()
+                && child::inherit_only(2, Rest::Close).is_ok();
+            let removed = alone && apply::remove_interface(interface).is_ok();
+            child::exit_now(u8::from(!removed))
+        }
+        Fork::Parent(_) => apply::wait_link_gone(interface).map_err(removing()),
+    }
+}
