@@ -2,12 +2,12 @@
 //! which, and the addresses they make. Pure; complaints are docker's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::choose::is_usable6;
 use super::types::Addresses;
 use super::wish::{CreateError, NetworkWish};
-use crate::cidr::IpNet;
+use crate::cidr::{IpNet, Ipv4Net, Ipv6Net};
 
 /// The blocks that were typed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -180,44 +180,58 @@ pub(super) fn addresses(four: &Block, six: Option<&Block>) -> Result<Addresses, 
     let mut reserved: BTreeSet<IpAddr> = four.aux.values().copied().collect();
     let gateway4 = match four.gateway {
         Some(IpAddr::V4(gateway)) => gateway,
-        // The first that is not spoken for.
-        _ => (1..)
-            .map_while(|n| subnet4.nth(n))
-            .find(|address| !reserved.contains(&IpAddr::V4(*address)))
-            .filter(|address| *address != subnet4.last())
-            .ok_or_else(|| CreateError::Blocks(format!("no address for a gateway in {subnet4}")))?,
+        _ => first_free(subnet4, &reserved)?,
     };
-    let taken = |gateway: IpAddr, reserved: &BTreeSet<IpAddr>| match reserved.contains(&gateway) {
-        true => refuse(format!("failed to allocate gateway ({gateway}): Address already in use")),
-        false => Ok(()),
-    };
-    taken(gateway4.into(), &reserved)?;
+    not_taken(gateway4.into(), &reserved)?;
     let range4 = match four.range {
         Some(IpNet::V4(range)) => Some(range),
         _ => None,
     };
-    let (mut subnet6, mut gateway6) = (None, None);
-    if let Some(block) = six
-        && let IpNet::V6(subnet) = block.subnet
-    {
-        if !is_usable6(subnet, subnet4) {
-            let bits = 128 - subnet4.host_bits();
-            return refuse(format!(
-                "invalid subnet {subnet}: IPv6 addresses follow the IPv4 ones, which takes /{bits} or shorter"
-            ));
-        }
-        reserved.extend(block.aux.values().copied());
-        let derived = || subnet.nth(u128::from(subnet4.host_part(gateway4)));
-        let gateway = match block.gateway {
-            Some(IpAddr::V6(gateway)) => Some(gateway),
-            _ => derived(),
-        };
-        if let Some(gateway) = gateway {
-            taken(gateway.into(), &reserved)?;
-            // It may not go with the IPv4 gateway: then no container may have what goes with it.
-            reserved.insert(gateway.into());
-        }
-        (subnet6, gateway6) = (Some(subnet), gateway);
-    }
+    let (subnet6, gateway6) = match six {
+        Some(block) => addresses6(block, subnet4, gateway4, &mut reserved)?,
+        None => (None, None),
+    };
     Ok(Addresses { subnet4, gateway4, range4, subnet6, gateway6, reserved })
+}
+
+/// The first address that is not spoken for.
+fn first_free(subnet: Ipv4Net, reserved: &BTreeSet<IpAddr>) -> Result<Ipv4Addr, CreateError> {
+    (1..)
+        .map_while(|n| subnet.nth(n))
+        .find(|address| !reserved.contains(&IpAddr::V4(*address)))
+        .filter(|address| *address != subnet.last())
+        .ok_or_else(|| CreateError::Blocks(format!("no address for a gateway in {subnet}")))
+}
+
+fn not_taken(gateway: IpAddr, reserved: &BTreeSet<IpAddr>) -> Result<(), CreateError> {
+    match reserved.contains(&gateway) {
+        true => refuse(format!("failed to allocate gateway ({gateway}): Address already in use")),
+        false => Ok(()),
+    }
+}
+
+fn addresses6(
+    block: &Block,
+    subnet4: Ipv4Net,
+    gateway4: Ipv4Addr,
+    reserved: &mut BTreeSet<IpAddr>,
+) -> Result<(Option<Ipv6Net>, Option<Ipv6Addr>), CreateError> {
+    let IpNet::V6(subnet) = block.subnet else { return refuse("no IPv6 subnet") };
+    if !is_usable6(subnet, subnet4) {
+        let bits = 128 - subnet4.host_bits();
+        return refuse(format!(
+            "invalid subnet {subnet}: IPv6 addresses follow the IPv4 ones, which takes /{bits} or shorter"
+        ));
+    }
+    reserved.extend(block.aux.values().copied());
+    let gateway = match block.gateway {
+        Some(IpAddr::V6(gateway)) => Some(gateway),
+        _ => subnet.nth(u128::from(subnet4.host_part(gateway4))),
+    };
+    if let Some(gateway) = gateway {
+        not_taken(gateway.into(), reserved)?;
+        // It may not go with the IPv4 gateway: then no container may have what goes with it.
+        reserved.insert(gateway.into());
+    }
+    Ok((Some(subnet), gateway))
 }

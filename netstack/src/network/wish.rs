@@ -13,11 +13,13 @@ use super::driver_options::{Options, UnknownOption};
 use super::options::{GatewayMode, UnknownWord};
 use super::parent::decide_parent;
 use super::stored::NetworkError;
+use super::subnets::{choose4, choose6, meets, used};
 use super::types::{
     Addresses, Bridge, BridgePolicy, Ipam, IpamConfig, Ipvlan, Kind, Macvlan, Network, PREDEFINED,
 };
 use super::used::{HostNetFacts, Used};
 use crate::cidr::{CidrError, IpNet};
+use crate::facts::Link;
 
 /// What `network create` was given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -289,41 +291,28 @@ fn decide_addresses(
     apart: bool,
 ) -> Result<Addresses, CreateError> {
     let Surroundings { facts, others, pools, .. } = *around;
-    let ours = |link: &crate::facts::Link| {
-        own.is_some()
-            && facts
-                .addresses
-                .iter()
-                .any(|a| a.link == link.index && Some(a.address) == own.map(|net| net.addr()))
+    let has_own = |link: &Link| {
+        let mut addresses = facts.addresses.iter().filter(|a| a.link == link.index);
+        own.is_some_and(|own| addresses.any(|a| a.address == own.addr()))
     };
-    let everything = super::subnets::used(&ours, others, facts);
-    let networks: Vec<Used> =
-        everything.iter().filter(|used| matches!(used, Used::Network(..))).cloned().collect();
-    let forbidden = if apart { &everything } else { &networks };
-    let free = |subnet: IpNet| match forbidden.iter().find(|u| super::subnets::meets(subnet, u)) {
-        Some(with) => Err(CreateError::Overlap { subnet, with: with.clone() }),
-        None => Ok(()),
+    let used = used(&has_own, others, facts);
+    let in_the_way = |used: &&Used| apart || matches!(used, Used::Network(..));
+    let free = |block: Block| match used.iter().filter(in_the_way).find(|u| meets(block.subnet, u))
+    {
+        Some(with) => Err(CreateError::Overlap { subnet: block.subnet, with: with.clone() }),
+        None => Ok(block),
     };
-    let from_bridge = own.map(|net| Block::of(*net));
-    let four = match given.four.as_ref().or(from_bridge.as_ref()) {
-        Some(block) => block.clone(),
-        None => {
-            let subnet = super::subnets::choose4(pools, &everything);
-            Block::new(subnet.ok_or(CreateError::Exhausted)?.into())
-        }
+    let four = match given.four.clone().or(own.map(|net| Block::of(*net))) {
+        Some(block) => free(block)?,
+        None => Block::new(choose4(pools, &used).ok_or(CreateError::Exhausted)?.into()),
     };
-    free(four.subnet)?;
-    let six = match &given.six {
-        Some(block) => Some(block.clone()),
+    let six = match given.six.clone() {
+        Some(block) => Some(free(block)?),
         None if ipv6 => {
-            let subnet = super::subnets::choose6(prefix6, &everything);
-            Some(Block::new(subnet.ok_or(CreateError::Exhausted)?.into()))
+            Some(Block::new(choose6(prefix6, &used).ok_or(CreateError::Exhausted)?.into()))
         }
         None => None,
     };
-    if let Some(six) = &six {
-        free(six.subnet)?;
-    }
     blocks::addresses(&four, six.as_ref())
 }
 
@@ -341,3 +330,6 @@ fn shown(wish: &NetworkWish, given: &blocks::Given, addresses: &Addresses) -> Ip
     }
     ipam
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+mod lan;
+
 use super::{
     Attributes, Malformed, Message, Requests, abi, attributes, find, read_address, read_text,
     read_u32,
@@ -120,7 +122,7 @@ impl LinkRequest<'_> {
             _ => {}
         }
         if let Some(kind) = &self.kind {
-            lan_info(kind, a);
+            lan::info(kind, a);
         }
         if let Some(hairpin) = self.hairpin {
             a.text(abi::IFLA_INFO_SLAVE_KIND, "bridge");
@@ -153,53 +155,6 @@ impl LinkRequest<'_> {
         let flags = abi::NLM_F_REQUEST;
         requests.message(abi::RTM_GETLINK, flags, &self.header(), |a| self.attributes(a))
     }
-}
-
-/// The kinds of interface that are made from another, or from nothing.
-fn lan_info(kind: &LinkKind<'_>, a: &mut Attributes<'_>) {
-    let (name, data): (&str, &[(u16, LanValue)]) = match kind {
-        LinkKind::Bridge { .. } | LinkKind::Veth(_) => return,
-        LinkKind::Vlan(tag) => ("vlan", &[(abi::IFLA_VLAN_ID, LanValue::Short(*tag))]),
-        LinkKind::Macvlan(mode) => {
-            let mode = match mode {
-                MacvlanMode::Private => 1,
-                MacvlanMode::Vepa => 2,
-                MacvlanMode::Bridge => 4,
-                MacvlanMode::Passthru => 8,
-            };
-            ("macvlan", &[(abi::IFLA_MACVLAN_MODE, LanValue::Long(mode))])
-        }
-        LinkKind::Ipvlan(mode, flag) => {
-            let mode = match mode {
-                IpvlanMode::L2 => 0,
-                IpvlanMode::L3 => 1,
-                IpvlanMode::L3s => 2,
-            };
-            let flag = match flag {
-                IpvlanFlag::Bridge => 0,
-                IpvlanFlag::Private => 1,
-                IpvlanFlag::Vepa => 2,
-            };
-            let (mode, flag) = (LanValue::Short(mode), LanValue::Short(flag));
-            ("ipvlan", &[(abi::IFLA_IPVLAN_MODE, mode), (abi::IFLA_IPVLAN_FLAGS, flag)])
-        }
-        LinkKind::Dummy => ("dummy", &[]),
-    };
-    a.text(abi::IFLA_INFO_KIND, name);
-    a.nest(abi::IFLA_INFO_DATA, |a| {
-        for (attribute, value) in data {
-            match value {
-                LanValue::Short(value) => a.put(*attribute, &value.to_ne_bytes()),
-                LanValue::Long(value) => a.u32(*attribute, *value),
-            }
-        }
-    });
-}
-
-/// A number of the width that the kernel wants.
-enum LanValue {
-    Short(u16),
-    Long(u32),
 }
 
 /// Whether RTM_NEWADDR waits for duplicate address detection is no choice of
