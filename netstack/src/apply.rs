@@ -328,6 +328,15 @@ pub fn has_kind(kind: LanKind) -> io::Result<bool> {
     lan::is_supported(kind)
 }
 
+/// Removes an interface of a running container, inside its namespace; one that is
+/// gone is fine.
+///
+/// # Errors
+/// The kernel's reason.
+pub fn remove_inside(netns: BorrowedFd<'_>, interface: &str) -> io::Result<()> {
+    inside::remove(netns, interface)
+}
+
 /// Removes the bridge of a network that nobody is on, and what the table says of
 /// it. A bridge that is gone, or is not ours, is left alone.
 ///

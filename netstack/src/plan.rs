@@ -345,6 +345,10 @@ pub struct NetworkUndo {
     /// How the ports are published.
     #[serde(default)]
     pub policy: BridgeRules,
+    /// The interface inside, where the host has no end of it (macvlan, ipvlan): it goes
+    /// with the namespace, or by [`crate::apply::remove_inside`].
+    #[serde(default)]
+    pub inside: Option<String>,
 }
 
 impl NetworkPlan {
@@ -359,6 +363,7 @@ impl NetworkPlan {
             published: published.clone(),
             owner: owner.clone(),
             policy: wire.bridge().map(|bridge| bridge.policy.clone()).unwrap_or_default(),
+            inside: wire.bridge().is_none().then(|| endpoint.interface.clone()),
         }
     }
 }

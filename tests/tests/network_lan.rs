@@ -157,6 +157,31 @@ fn ipvlan_works_where_the_kernel_has_it_and_says_so_where_not() {
 }
 
 #[test]
+fn a_running_container_joins_the_lan_and_leaves_it() {
+    let world = World::with_servers();
+    world.ok(format!("network create -d macvlan {ON_LAN} -o parent=eth0 lan"));
+    world.ok("network create -d macvlan alone");
+    world.ok("network create inner");
+    let inner = serve(&world, "web", "--network inner");
+    world.ok("network connect --ip 192.0.2.200 lan web");
+    world.ok("network connect alone web");
+    world.lan().tcp("192.0.2.200:80", "").unwrap();
+    let links = world.ok("exec web ip -o link");
+    assert!(links.contains("eth1@") && links.contains("eth2@"), "{links}");
+    world.ok("network disconnect lan web");
+    assert!(world.lan().tcp("192.0.2.200:80", "").is_err());
+    let links = world.ok("exec web ip -o link");
+    assert!(!links.contains("eth1@") && links.contains("eth2@"), "{links}");
+    world.ok("network rm lan");
+    // The others are as they were.
+    world.tcp(&format!("{inner}:80"), "").unwrap();
+    assert_eq!(world.ok("network ls -q -f dangling=true"), "");
+    world.ok("rm -f web");
+    world.ok("network prune -f");
+    world.nothing_is_left();
+}
+
+#[test]
 fn a_parent_that_is_gone_is_named() {
     let world = World::new();
     world.sh("ip link add lan9 type veth peer name lan8").success();

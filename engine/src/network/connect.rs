@@ -175,13 +175,13 @@ fn take_off(engine: &Engine, mut change: Change<'_>, network: &Name) -> Result<(
     let stays = |endpoint: &&Endpoint| endpoint.network != *network;
     let endpoints: Vec<Endpoint> =
         container.state.endpoints.iter().filter(stays).cloned().collect();
-    let is_known = |interface: &str| endpoints.iter().any(|e| e.host_interface == interface);
+    let is_known = |undo: &NetworkUndo| endpoints.iter().any(|e| is_of(undo, e));
     let mut plans: Vec<NetworkPlan> =
-        was.iter().filter(|p| is_known(&p.endpoint.host_interface)).cloned().collect();
+        was.iter().filter(|plan| is_known(&plan.undo())).cloned().collect();
     let routes = redirect(&change, &endpoints, &mut plans);
     let netns = namespace(&container)?;
     // What is published elsewhere from now on is in the undo list before.
-    let leaves = |undo: &&NetworkUndo| !is_known(&undo.host_interface);
+    let leaves = |undo: &&NetworkUndo| !is_known(undo);
     let gone: Vec<NetworkUndo> = change.journal.networks.iter().filter(leaves).cloned().collect();
     change.journal.networks = plans.iter().map(NetworkPlan::undo).chain(gone.clone()).collect();
     change.journal.save(paths)?;
@@ -192,13 +192,17 @@ fn take_off(engine: &Engine, mut change: Change<'_>, network: &Name) -> Result<(
             source: Box::new(e),
         };
         apply::detach(undo).map_err(failed)?;
-        remove_link(&undo.host_interface)?;
+        match &undo.inside {
+            Some(interface) => apply::remove_inside(netns.as_fd(), interface)
+                .map_err(EngineError::state(format!("cannot remove interface {interface}")))?,
+            None => remove_link(&undo.host_interface)?,
+        }
     }
     members::remove(&paths.roots.exec, network, id)
         .map_err(EngineError::state("cannot write down who is on the network"))?;
     claims::release_network(&paths.roots.exec, network, id)
         .map_err(EngineError::state("cannot free the address"))?;
-    change.journal.networks.retain(|undo| is_known(&undo.host_interface));
+    change.journal.networks.retain(|undo| endpoints.iter().any(|e| is_of(undo, e)));
     change.journal.members.retain(|member| member != network);
     change.journal.save(paths)?;
     stored::write_plans(paths, id, &plans)?;
@@ -209,6 +213,14 @@ fn take_off(engine: &Engine, mut change: Change<'_>, network: &Name) -> Result<(
         log::warn!("container {}: {}", id.short(), report::chain(&error));
     }
     change.finish()
+}
+
+/// Whether an entry of the undo list is this endpoint's.
+fn is_of(undo: &NetworkUndo, endpoint: &Endpoint) -> bool {
+    match &undo.inside {
+        Some(interface) => endpoint.interface == *interface,
+        None => endpoint.host_interface == undo.host_interface,
+    }
 }
 
 /// Chooses anew who has default routes and ports; changes the plans accordingly.
@@ -242,7 +254,7 @@ fn lead(
     let candidates: Vec<Candidate<'_>> = before.endpoints.iter().map(Into::into).collect();
     let was = gateway::choose(&candidates);
     let of = |list: &[Endpoint], at: Option<usize>| {
-        at.and_then(|at| list.get(at)).map(|e| e.host_interface.clone())
+        at.and_then(|at| list.get(at)).map(|e| e.interface.clone())
     };
     let moved = of(&before.endpoints, was.0) != of(endpoints, default4)
         || of(&before.endpoints, was.1) != of(endpoints, default6);

@@ -73,6 +73,11 @@ fn visit<T>(netns: BorrowedFd<'_>, work: impl FnOnce() -> io::Result<T>) -> io::
     done
 }
 
+/// Removes an interface inside.
+pub(super) fn remove(netns: BorrowedFd<'_>, interface: &str) -> io::Result<()> {
+    visit(netns, || super::links::remove(interface))
+}
+
 /// The settings that were asked for of an interface that is there.
 pub(super) fn interface_settings(
     endpoint: &EndpointPlan,
