@@ -26,6 +26,7 @@ pub mod capture;
 pub mod config;
 pub mod container;
 pub mod create;
+pub mod drift;
 mod error;
 mod etc_files;
 pub mod exec;

@@ -98,7 +98,7 @@ pub(crate) fn place(engine: &Engine, container: &Container) -> Result<Place> {
 }
 
 /// A running container's network namespace, held open.
-fn namespace(target: &Container) -> Result<OwnedFd> {
+pub(crate) fn namespace(target: &Container) -> Result<OwnedFd> {
     let stopped = || EngineError::JoinStopped(target.name.to_string());
     let path = format!("/proc/{}/ns/net", target.state.pid);
     let namespace = std::fs::File::open(path).map_err(|_| stopped())?;

@@ -69,7 +69,13 @@ impl Engine {
                     // Its own error is what the user should read.
                     let _ = apply::remove_bridge(&self.table(), &plan);
                     cannot(std::io::Error::other(rcnt_base::report::chain(&error)))
-                })
+                })?;
+                if self.config.host_policy().firewall {
+                    for chain in apply::open_doors(&self.table(), &plan.interface) {
+                        log::warn!("{chain}: it drops what containers send and get");
+                    }
+                }
+                Ok(())
             }
             Kind::Macvlan(_) | Kind::Ipvlan(_) => {
                 let Some(Wire::Lan(lan)) = Wire::of(network) else { return Ok(()) };

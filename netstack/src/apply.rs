@@ -10,15 +10,17 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use crate::facts::ForwardDrop;
 use crate::network::Parent;
 use crate::plan::{BridgePlan, LanKind, NetworkPlan, NetworkUndo, Passage, Wire};
 use crate::sysctl::ProcSys;
 
+pub(crate) mod door;
 mod flows;
 mod inside;
 mod lan;
 mod links;
-mod ruleset;
+pub(crate) mod ruleset;
 
 pub use inside::{ConfigureError, DefaultRoutes, configure_loopback, set_default_routes};
 
@@ -165,6 +167,9 @@ pub fn attach(
     flows::end_older(plan)
         .map_err(|source| AttachError::Flows { owner: plan.owner_name.clone(), source })?;
     let rules_were_lost = bridge == links::Bridge::Found && base == ruleset::Base::Declared;
+    if let (links::Bridge::Made, Some(made)) = (bridge, plan.wire.bridge()) {
+        open_doors(&plan.table, &made.interface);
+    }
     Ok(Attached { rules_were_lost, forwarding })
 }
 
@@ -207,6 +212,66 @@ pub fn open_passages(table: &str, all: &[Passage], comment: &str) -> Result<(), 
 pub fn close_passages(table: &str, all: &[Passage]) -> Result<(), AttachError> {
     ruleset::close_passages(table, all)
         .map_err(|source| AttachError::Rules { table: table.to_owned(), source })
+}
+
+/// Lets a bridge that was just made through the tables of others that drop what they
+/// do not know, where they have a door for that (docker's DOCKER-USER). Returns the
+/// chains that have none. What cannot be read or opened is found by [`crate::check`].
+pub fn open_doors(table: &str, interface: &str) -> Vec<ForwardDrop> {
+    let mut closed = Vec::new();
+    for chain in crate::facts::read_forward_drops().unwrap_or_default() {
+        let opened = match door::read(&chain, table) {
+            Ok(Some(_)) => door::open(&chain, &[interface], table).is_ok(),
+            _ => false,
+        };
+        if !opened {
+            closed.push(chain);
+        }
+    }
+    closed
+}
+
+/// Puts the host's end of a container's link back into its bridge.
+///
+/// # Errors
+/// The kernel's reason.
+pub(crate) fn replug(plan: &NetworkPlan) -> Result<(), AttachError> {
+    links::replug(plan)
+}
+
+/// Gives a container's side back what it has lost: addresses, routes, life.
+///
+/// # Errors
+/// The kernel's reason.
+pub(crate) fn configure_again(
+    plan: &NetworkPlan,
+    netns: BorrowedFd<'_>,
+) -> Result<(), AttachError> {
+    inside::configure_again(&plan.endpoint, netns).map_err(|source| AttachError::Inside {
+        interface: plan.endpoint.interface.clone(),
+        owner: plan.owner_name.clone(),
+        source,
+    })
+}
+
+/// Declares the table's rules anew; elements stay.
+///
+/// # Errors
+/// The kernel's reason.
+pub(crate) fn declare(table: &str) -> Result<(), AttachError> {
+    ruleset::declare_base(table)
+        .map_err(|source| AttachError::Rules { table: table.to_owned(), source })
+}
+
+/// Does `work` with the calling thread in `netns`.
+///
+/// # Errors
+/// What `work` says, or the namespace cannot be entered.
+pub(crate) fn look_inside<T>(
+    netns: BorrowedFd<'_>,
+    work: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    inside::visit(netns, work)
 }
 
 /// Takes back what [`attach`] left on the host and what does not vanish with the
@@ -348,6 +413,10 @@ pub fn remove_bridge(table: &str, bridge: &BridgePlan) -> Result<(), PurgeError>
     let link = crate::network::find_link(name).map_err(cannot)?;
     if link.is_some_and(|link| link.alias.as_deref() == Some(bridge.alias.as_str())) {
         links::remove(name).map_err(cannot)?;
+    }
+    // Somebody else's table that cannot be read keeps no network from going.
+    if let Err(error) = door::close(name, table) {
+        log::warn!("cannot close bridge {name}'s door in DOCKER-USER: {error}");
     }
     ruleset::forget_bridge(table, bridge)
         .map_err(|source| PurgeError::Table { table: table.to_owned(), source })

@@ -266,6 +266,24 @@ pub fn release_network(exec_root: &Path, network: &Name, owner: &ContainerId) ->
     release(exec_root, &undo)
 }
 
+/// Writes claim files anew that somebody has removed, for an owner that holds the
+/// claims all the same.
+///
+/// # Errors
+/// They cannot be written.
+pub fn restore(
+    exec_root: &Path,
+    owner: &ContainerId,
+    name: &str,
+    files: &[PathBuf],
+) -> io::Result<()> {
+    let lock = lock(exec_root)?;
+    let record = ledger::Record::write(exec_root, owner, name)?;
+    let done = files.iter().try_for_each(|file| record.claim(&exec_root.join(file)).map(drop));
+    drop((record, lock));
+    done
+}
+
 /// Taking and removing exclude each other: who reads a claim and then removes it cannot meet
 /// another's claim of the same name.
 fn lock(exec_root: &Path) -> io::Result<Lock> {

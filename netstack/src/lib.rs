@@ -5,6 +5,7 @@
 //! - [`graph`] pictures of all of it (pure)
 //! - [`plan`]  what one container's network shall be, and its undo list (pure)
 //! - [`apply`] sends a plan to the kernel, takes it back; [`sysctl`] the settings it needs
+//! - [`check`] compares the kernel with what was recorded, and mends drift
 //! - [`facts`] links, addresses, routes of the host, as structs
 //! - [`ports`] `-p` as typed and as decided (pure)
 //! - [`network`] one bridge network, decided once and stored; [`cidr`] address blocks
@@ -20,6 +21,7 @@
 
 pub mod apply;
 pub mod capture;
+pub mod check;
 pub mod cidr;
 pub mod claims;
 pub mod dns;

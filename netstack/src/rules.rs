@@ -79,6 +79,16 @@ pub(crate) fn fence_entry(ipv6: bool) -> Entry {
     (FENCED.name, Element { key: vec![family], ..Element::default() })
 }
 
+/// Whether it is a link's: who is linked is not recorded with the networks.
+pub(crate) fn is_link(entry: &Entry) -> bool {
+    entry.0 == LINKS4.name || entry.0 == LINKS6.name
+}
+
+/// Every set and map of the base.
+pub(crate) fn set_names() -> impl Iterator<Item = &'static str> {
+    SETS.iter().map(|set| set.name)
+}
+
 /// What a link opens; `None` between addresses of two families.
 pub(crate) fn passage_entry(passage: &Passage, comment: &str) -> Option<Entry> {
     let Passage { from, to, protocol, port } = *passage;
@@ -94,7 +104,7 @@ pub(crate) fn passage_entry(passage: &Passage, comment: &str) -> Option<Entry> {
 }
 
 /// An interface name as the kernel compares it: 16 bytes, filled up with NUL.
-fn interface_key(name: &str) -> [u8; 16] {
+pub(crate) fn interface_key(name: &str) -> [u8; 16] {
     let mut key = [0; 16];
     for (slot, byte) in key.iter_mut().zip(name.bytes()) {
         *slot = byte;

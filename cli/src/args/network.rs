@@ -9,6 +9,8 @@ use super::values::{bool_value, pair_value};
 pub(crate) enum NetworkCommand {
     /// `network connect`.
     Connect(Box<NetworkConnectFlags>),
+    /// `network check`.
+    Check(NetworkCheckFlags),
     /// `network create`.
     Create(Box<NetworkCreateFlags>),
     /// `network disconnect`.
@@ -73,6 +75,20 @@ pub(crate) struct NetworkDisconnectFlags {
     /// The container
     #[arg(value_name = "CONTAINER")]
     pub(crate) container: String,
+}
+
+/// `network check`.
+#[derive(Args, Debug, Clone, PartialEq)]
+pub(crate) struct NetworkCheckFlags {
+    /// Format output: 'text' or 'json', one object per line
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// Put right what has drifted, and leave everything else alone
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Networks and containers; all when none is named
+    #[arg(value_name = "NETWORK|CONTAINER")]
+    pub(crate) names: Vec<String>,
 }
 
 /// `network create`.

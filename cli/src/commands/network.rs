@@ -1,5 +1,6 @@
 //! `network` and what it does: one file per verb.
 
+mod check;
 mod connect;
 mod create;
 mod inspect;
@@ -18,6 +19,7 @@ use crate::failure::Failure;
 /// What is to be printed.
 pub(super) fn dispatch(engine: &Engine, command: NetworkCommand) -> Result<u8, Failure> {
     match command {
+        NetworkCommand::Check(flags) => check::check(engine, &flags),
         NetworkCommand::Connect(flags) => connect::connect(engine, *flags),
         NetworkCommand::Create(flags) => create::create(engine, *flags),
         NetworkCommand::Disconnect(flags) => connect::disconnect(engine, &flags),

@@ -63,7 +63,10 @@ pub(super) fn prepare(
 }
 
 /// Does `work` with the calling thread in `netns`.
-fn visit<T>(netns: BorrowedFd<'_>, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+pub(super) fn visit<T>(
+    netns: BorrowedFd<'_>,
+    work: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
     let kind = Some(LinkNameSpaceType::Network);
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let home: OwnedFd = openat(CWD, "/proc/thread-self/ns/net", flags, Mode::empty())?;
@@ -170,6 +173,16 @@ pub(super) fn configure(socket: &mut Socket, endpoint: &EndpointPlan) -> io::Res
     let (requests, expected) = requests(endpoint, index);
     let answers = socket.exchange(&requests, |_| Ok(()))?;
     expected.into_iter().try_for_each(|sequence| answers.check(sequence, &[]))
+}
+
+/// [`configure`] for a container that may have lost part of it.
+pub(super) fn configure_again(endpoint: &EndpointPlan, netns: BorrowedFd<'_>) -> io::Result<()> {
+    let mut socket = visit(netns, || Socket::open(Family::Route))?;
+    let index = socket.interface_index(&endpoint.interface)?.ok_or(Errno::NODEV)?;
+    let (requests, expected) = requests(endpoint, index);
+    let answers = socket.exchange(&requests, |_| Ok(()))?;
+    let there = [Errno::EXIST.raw_os_error()];
+    expected.into_iter().try_for_each(|sequence| answers.check(sequence, &there))
 }
 
 /// One buffer, in the order in which the kernel wants it: routes need a link that is up.

@@ -335,6 +335,32 @@ pub(super) fn wait_gone(name: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// Puts the host's end of a pair back into its bridge, up.
+pub(super) fn replug(plan: &NetworkPlan) -> Result<(), AttachError> {
+    let end = &plan.endpoint;
+    let Some(bridge) = plan.wire.bridge().map(|bridge| &bridge.interface) else { return Ok(()) };
+    let work = || {
+        let mut socket = Socket::open(Family::Route)?;
+        let master = socket.interface_index(bridge)?.ok_or(Errno::NODEV)?;
+        let mut requests = Requests::default();
+        let name = Some(end.host_interface.as_str());
+        let plug = LinkRequest { name, master: Some(master), ..LinkRequest::default() };
+        let plug = plug.change(&mut requests);
+        // Options of a bridge's port are taken once it is one.
+        let live =
+            LinkRequest { name, up: true, hairpin: Some(end.hairpin), ..LinkRequest::default() };
+        let live = live.change(&mut requests);
+        let answers = exchange(&mut socket, &requests)?;
+        answers.check(plug, &[])?;
+        answers.check(live, &[])
+    };
+    work().map_err(|source| AttachError::Veth {
+        veth: end.host_interface.clone(),
+        bridge: bridge.clone(),
+        source,
+    })
+}
+
 /// Removes an interface; one that is gone is fine.
 pub(super) fn remove(name: &str) -> io::Result<()> {
     let mut socket = Socket::open(Family::Route)?;

@@ -237,6 +237,46 @@ fn add(table: &str, entries: &[Entry]) -> io::Result<()> {
     })
 }
 
+/// Declares the base, whether it is whole or not.
+pub(super) fn declare_base(table: &str) -> io::Result<()> {
+    with_netfilter(|socket| {
+        let marks = old_marks(socket, table)?;
+        let mut batch = Batch::new(table);
+        declare(&mut batch, &marks);
+        match exchange(socket, &batch.finish())?.refused() {
+            None => Ok(()),
+            Some((_, ack)) => Err(refusal(ack).into()),
+        }
+    })
+}
+
+/// Whether the table's rules are whole, and every element it has.
+pub(crate) fn read_table(table: &str) -> io::Result<(bool, Vec<Entry>)> {
+    with_netfilter(|socket| {
+        let whole = is_whole(socket, table)?;
+        let mut all = Vec::new();
+        for set in rules::set_names() {
+            let found = socket.dump(
+                |requests| {
+                    nft::dump_elements(requests, table, set);
+                },
+                |message| nft::read_elements(message).map(Some).map_err(invalid),
+            );
+            match found {
+                Ok(lists) => all.extend(lists.into_iter().flatten().map(|e| (set, e))),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok((whole, all))
+    })
+}
+
+/// Removes one element; one that is gone is fine.
+pub(crate) fn remove_one(table: &str, entry: &Entry) -> io::Result<()> {
+    with_netfilter(|socket| remove_elements(socket, table, std::slice::from_ref(entry)).map(drop))
+}
+
 /// See [`super::fence`].
 pub(super) fn fence(table: &str, families: &[bool]) -> io::Result<()> {
     let entries: Vec<Entry> = families.iter().map(|ipv6| rules::fence_entry(*ipv6)).collect();

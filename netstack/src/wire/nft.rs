@@ -121,6 +121,11 @@ impl<'a> Batch<'a> {
         Self::open(table, NETDEV)
     }
 
+    /// Opens one on somebody's `table` of any family.
+    pub(crate) fn of_family(family: u8, table: &'a str) -> Self {
+        Self::open(table, family_header(family, 0))
+    }
+
     fn open(table: &'a str, family: [u8; 4]) -> Self {
         let mut requests = Requests::default();
         let header = family_header(abi::NFPROTO_UNSPEC, abi::NFNL_SUBSYS_NFTABLES);
@@ -212,8 +217,33 @@ impl<'a> Batch<'a> {
 
     /// Appends a rule to a chain.
     pub(crate) fn rule(&mut self, chain: &str, expressions: &[Expression], comment: &str) -> u32 {
+        self.put_rule(abi::NLM_F_APPEND, chain, expressions, comment)
+    }
+
+    /// Puts a rule before all others of a chain.
+    pub(crate) fn first_rule(&mut self, chain: &str, steps: &[Expression], comment: &str) -> u32 {
+        self.put_rule(0, chain, steps, comment)
+    }
+
+    /// Removes one rule.
+    pub(crate) fn delete_rule(&mut self, chain: &str, handle: &[u8]) -> u32 {
         let table = self.table;
-        self.message(abi::NFT_MSG_NEWRULE, abi::NLM_F_CREATE | abi::NLM_F_APPEND, |a| {
+        self.message(abi::NFT_MSG_DELRULE, 0, |a| {
+            a.text(abi::NFTA_RULE_TABLE, table);
+            a.text(abi::NFTA_RULE_CHAIN, chain);
+            a.put(abi::NFTA_RULE_HANDLE, handle);
+        })
+    }
+
+    fn put_rule(
+        &mut self,
+        place: u16,
+        chain: &str,
+        expressions: &[Expression],
+        comment: &str,
+    ) -> u32 {
+        let table = self.table;
+        self.message(abi::NFT_MSG_NEWRULE, abi::NLM_F_CREATE | place, |a| {
             a.text(abi::NFTA_RULE_TABLE, table);
             a.text(abi::NFTA_RULE_CHAIN, chain);
             a.nest(abi::NFTA_RULE_EXPRESSIONS, |a| {
@@ -282,6 +312,24 @@ pub(crate) fn get_element(requests: &mut Requests, table: &str, set: &str, key: 
     let element = Element { key: key.to_vec(), ..Element::default() };
     requests.message(kind(abi::NFT_MSG_GETSETELEM), abi::NLM_F_REQUEST, &INET, |a| {
         element_list(a, table, set, &element);
+    })
+}
+
+/// Asks for every element of a set.
+pub(crate) fn dump_elements(requests: &mut Requests, table: &str, set: &str) -> u32 {
+    let flags = abi::NLM_F_REQUEST | abi::NLM_F_DUMP;
+    requests.message(kind(abi::NFT_MSG_GETSETELEM), flags, &INET, |a| {
+        a.text(abi::NFTA_SET_ELEM_LIST_TABLE, table);
+        a.text(abi::NFTA_SET_ELEM_LIST_SET, set);
+    })
+}
+
+/// Asks for every rule of a chain of anybody's table.
+pub(crate) fn dump_rules(requests: &mut Requests, family: u8, table: &str, chain: &str) -> u32 {
+    let flags = abi::NLM_F_REQUEST | abi::NLM_F_DUMP;
+    requests.message(kind(abi::NFT_MSG_GETRULE), flags, &family_header(family, 0), |a| {
+        a.text(abi::NFTA_RULE_TABLE, table);
+        a.text(abi::NFTA_RULE_CHAIN, chain);
     })
 }
 
@@ -392,7 +440,36 @@ pub(crate) fn read_chain(message: &Message<'_>) -> Result<ChainFacts, Malformed>
 pub(crate) fn read_element(message: &Message<'_>) -> Result<Element, Malformed> {
     let rest = message.payload.get(4..).ok_or(Malformed)?;
     let list = find(rest, abi::NFTA_SET_ELEM_LIST_ELEMENTS).ok_or(Malformed)?;
-    let fields = find(list, abi::NFTA_LIST_ELEM).ok_or(Malformed)?;
+    read_fields(find(list, abi::NFTA_LIST_ELEM).ok_or(Malformed)?)
+}
+
+/// Reads all elements of NFT_MSG_NEWSETELEM.
+pub(crate) fn read_elements(message: &Message<'_>) -> Result<Vec<Element>, Malformed> {
+    let rest = message.payload.get(4..).ok_or(Malformed)?;
+    // The answer about an empty set has none.
+    let list = find(rest, abi::NFTA_SET_ELEM_LIST_ELEMENTS).unwrap_or_default();
+    attributes(list).map(|element| read_fields(element?.1)).collect()
+}
+
+/// A rule's chain, its handle as the kernel has it, and its comment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RuleFacts {
+    pub(crate) chain: String,
+    pub(crate) handle: Vec<u8>,
+    pub(crate) comment: Option<String>,
+}
+
+/// Reads NFT_MSG_NEWRULE.
+pub(crate) fn read_rule(message: &Message<'_>) -> Result<RuleFacts, Malformed> {
+    let rest = message.payload.get(4..).ok_or(Malformed)?;
+    Ok(RuleFacts {
+        chain: find(rest, abi::NFTA_RULE_CHAIN).map(read_text).ok_or(Malformed)?,
+        handle: find(rest, abi::NFTA_RULE_HANDLE).ok_or(Malformed)?.to_vec(),
+        comment: find(rest, abi::NFTA_RULE_USERDATA).and_then(read_comment),
+    })
+}
+
+fn read_fields(fields: &[u8]) -> Result<Element, Malformed> {
     let value = |kind| find(fields, kind).and_then(|v| find(v, abi::NFTA_DATA_VALUE));
     Ok(Element {
         key: value(abi::NFTA_SET_ELEM_KEY).ok_or(Malformed)?.to_vec(),
@@ -435,6 +512,7 @@ mod tests {
         fn hostile_answers_never_panic(payload in proptest::collection::vec(any::<u8>(), 0..160)) {
             let message = Message { kind: 0, flags: 0, sequence: 0, payload: &payload };
             let _ = (read_chain(&message), read_element(&message));
+            let _ = (read_elements(&message), read_rule(&message));
         }
 
         #[test]

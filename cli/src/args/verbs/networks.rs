@@ -3,8 +3,9 @@
 use clap::{ArgMatches, Args, FromArgMatches};
 
 use super::super::network::{
-    NetworkCommand, NetworkConnectFlags, NetworkCreateFlags, NetworkDisconnectFlags,
-    NetworkInspectFlags, NetworkListFlags, NetworkPruneFlags, NetworkRemoveFlags,
+    NetworkCheckFlags, NetworkCommand, NetworkConnectFlags, NetworkCreateFlags,
+    NetworkDisconnectFlags, NetworkInspectFlags, NetworkListFlags, NetworkPruneFlags,
+    NetworkRemoveFlags,
 };
 use super::{Command, Group, Member, Purpose, Verb};
 
@@ -13,6 +14,7 @@ pub(super) const NETWORK: Group = Group {
     name: "network",
     about: "Manage networks",
     members: &[
+        Member { name: "check", aliases: &[], verb: &CHECK },
         Member { name: "connect", aliases: &[], verb: &CONNECT },
         Member { name: "create", aliases: &[], verb: &CREATE },
         Member { name: "disconnect", aliases: &[], verb: &DISCONNECT },
@@ -30,6 +32,16 @@ fn read<F: FromArgMatches>(
 ) -> Result<Command, clap::Error> {
     F::from_arg_matches_mut(matches).map(|flags| Command::Network(command(flags)))
 }
+
+static CHECK: Verb = Verb {
+    name: "network check",
+    usage: "[OPTIONS] [NETWORK|CONTAINER...]",
+    about: "Compare the host's network with what rcnt has recorded, and repair it",
+    purpose: Purpose::Networks,
+    arity: (0, None),
+    augment: NetworkCheckFlags::augment_args,
+    read: |m| read(m, NetworkCommand::Check),
+};
 
 static CONNECT: Verb = Verb {
     name: "network connect",

@@ -67,7 +67,7 @@ pub(in crate::rules) const LINKS6: Set =
 pub(in crate::rules) const FENCED: Set = set("fenced", &[Type::Family]);
 
 /// All of them.
-pub(super) const SETS: [Set; 21] = [
+pub(in crate::rules) const SETS: [Set; 21] = [
     BRIDGES,
     INTERNAL,
     MASQUERADED4,

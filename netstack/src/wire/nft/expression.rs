@@ -20,6 +20,8 @@ pub(crate) enum Expression {
     DestinationType,
     Equal(&'static [u8]),
     NotEqual(&'static [u8]),
+    /// An interface's name, filled up with NUL.
+    Name([u8; 16]),
     EqualPort(u16),
     /// Register 0 is this port from here on.
     LoadPort(u16),
@@ -87,6 +89,7 @@ impl Expression {
                 a.be32(NFTA_PAYLOAD_CSUM_OFFSET, checksum);
             }),
             Self::NotEqual(value) => compare(a, NFT_CMP_NEQ, value),
+            Self::Name(name) => compare(a, NFT_CMP_EQ, &name),
             Self::And(bits) => mask(a, &bits.to_ne_bytes()),
             Self::Mask(bits) => mask(a, bits),
             Self::InSet(set) => lookup(a, set, |_| {}),
