@@ -25,11 +25,13 @@ use rcnt_base::ids::{ContainerId, Name};
 use serde::{Deserialize, Serialize};
 
 mod answer;
+mod dice;
 mod inside;
 mod message;
 mod serve;
 mod servers;
 mod stream;
+mod token;
 mod upstream;
 mod watch;
 mod zone;

@@ -342,3 +342,60 @@ fn who_shares_a_network_shares_its_names() {
     let found = world.ok("run --rm --network container:web busybox nslookup db");
     assert!(found.contains(&world.address_of("db")), "{found}");
 }
+
+#[test]
+fn a_running_container_learns_the_names_of_networks_it_is_connected_to() {
+    let world = World::new();
+    let server = NameServer::on_the_lan(&world);
+    world.write_resolv_conf(&format!("nameserver {}\n", Lan::V4));
+    world.ok("network create front");
+    world.ok("network create --internal vault");
+    wait(&world, "db", "--network front --network-alias store");
+    wait(&world, "safe", "--network vault");
+    wait(&world, "web", "");
+    wait(&world, "edited", "");
+    let conf = |name: &str| world.ok(["exec", name, "cat", "/etc/resolv.conf"]);
+    let own = "nameserver 127.0.0.11\noptions ndots:0";
+    assert_eq!(conf("web"), format!("nameserver {}", Lan::V4));
+    world.ok(["exec", "edited", "sh", "-c", "echo '# mine' >/etc/resolv.conf"]);
+    for name in ["web", "edited"] {
+        world.ok(["network", "connect", "front", name]);
+        assert_eq!(short(&world, name, "store"), [world.address_of("db")]);
+    }
+    assert_eq!((conf("web").as_str(), conf("edited").as_str()), (own, "# mine"));
+    let front = world.inspect("web", "/NetworkSettings/Networks/front/IPAddress");
+    assert_eq!(short(&world, "db", "web"), [front.as_str().unwrap()]);
+    assert_eq!(status(&world, "web", "safe").1, 0);
+    world.ok("network connect vault web");
+    assert_eq!(short(&world, "web", "safe"), [world.address_of("safe")]);
+    assert_eq!(short(&world, "web", "a.example.test"), ["192.0.2.80"]);
+    // Off everything but the internal network: not a word leaves any more.
+    world.ok("network disconnect front web");
+    assert_eq!(status(&world, "web", "store").1, 0);
+    assert_eq!(status(&world, "db", "web").1, 0);
+    world.ok("network disconnect bridge web");
+    let before = server.asked();
+    assert_eq!(status(&world, "web", "b.example.test").0, "SERVFAIL");
+    assert_eq!(short(&world, "web", "safe"), [world.address_of("safe")]);
+    assert_eq!(server.asked(), before);
+}
+
+#[test]
+fn a_killed_supervisors_names_are_gone_with_it() {
+    let world = World::new();
+    world.ok("network create front");
+    wait(&world, "web", "--network front --dns-search .");
+    wait(&world, "db", "--network front");
+    let supervisor = world
+        .pids_with("rcnt")
+        .into_iter()
+        .find(|pid| world.read(&format!("/proc/{pid}/comm")).trim() == "rcnt: db");
+    world.kill("KILL", supervisor.expect("db has a supervisor"));
+    // The next command cleans up.
+    eventually("db is gone", || {
+        !world.ok("ps -q --filter name=db").contains(char::is_alphanumeric)
+    });
+    assert_eq!(short(&world, "web", "db"), Vec::<String>::new());
+    world.ok("start db");
+    assert_eq!(short(&world, "web", "db"), [world.address_of("db")]);
+}

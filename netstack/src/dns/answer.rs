@@ -8,6 +8,7 @@ use domain::base::name::Name;
 use domain::base::{Rtype, Ttl};
 use domain::rdata::{A, Aaaa, Ptr};
 
+use super::dice::Dice;
 use super::message::Query;
 use super::zone::{Addresses, Zone};
 
@@ -37,12 +38,6 @@ pub(super) enum Decision {
 pub(super) enum Transport {
     Udp,
     Tcp,
-}
-
-/// Whatever order several addresses come in.
-pub(super) trait Dice {
-    /// A number below `sides`.
-    fn roll(&mut self, sides: usize) -> usize;
 }
 
 /// Decides on a query.

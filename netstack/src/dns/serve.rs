@@ -13,13 +13,14 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendFlags};
-use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::answer::{self, Decision, Dice, OUR_UDP, Transport};
+use super::answer::{self, Decision, OUR_UDP, Transport};
+use super::dice::Xorshift;
 use super::inside::{self, Doors, visiting};
 use super::message::{self, Query, Received};
 use super::servers::Servers;
 use super::stream::{self, Connection};
+use super::token::{Token, watch};
 use super::upstream::{Exchange, Origin, Outside, Progress};
 use super::watch::Watch;
 use super::{NamesError, NamesPlan};
@@ -62,66 +63,6 @@ macro_rules! outside {
     };
 }
 
-/// Edge-triggered: what is there is always read to its end.
-fn watch(
-    epoll: &OwnedFd,
-    socket: BorrowedFd<'_>,
-    (slot, nth): (usize, usize),
-    streams: bool,
-) -> io::Result<()> {
-    let mut flags = EventFlags::IN | EventFlags::ET;
-    flags.set(EventFlags::OUT, streams);
-    let token = EventData::new_u64(Token::Attempt(slot, nth).number());
-    Ok(epoll::add(epoll, socket, token, flags)?)
-}
-
-/// What an event is about, as a number: kind, slot, attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Token {
-    Udp,
-    Tcp,
-    Connection(usize),
-    Attempt(usize, usize),
-}
-
-impl Token {
-    fn number(self) -> u64 {
-        // Slots are few: see the bounds above.
-        let pack =
-            |kind: u64, slot: usize, nth: usize| kind << 32 | (slot as u64) << 8 | nth as u64;
-        match self {
-            Self::Udp => pack(0, 0, 0),
-            Self::Tcp => pack(1, 0, 0),
-            Self::Connection(slot) => pack(2, slot, 0),
-            Self::Attempt(slot, nth) => pack(3, slot, nth),
-        }
-    }
-
-    fn of(number: u64) -> Self {
-        let (slot, nth) = ((number >> 8 & 0xff_ffff) as usize, (number & 0xff) as usize);
-        match number >> 32 {
-            0 => Self::Udp,
-            1 => Self::Tcp,
-            2 => Self::Connection(slot),
-            _ => Self::Attempt(slot, nth),
-        }
-    }
-}
-
-/// Good enough to take turns with; what has to be unguessable comes from the kernel.
-#[derive(Debug)]
-struct Xorshift(u64);
-
-impl Dice for Xorshift {
-    fn roll(&mut self, sides: usize) -> usize {
-        // Marsaglia's xorshift64.
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % sides.max(1)
-    }
-}
-
 impl AsFd for Resolver {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
@@ -145,8 +86,6 @@ impl Resolver {
         for (socket, token) in [(&doors.udp, Token::Udp), (&doors.tcp, Token::Tcp)] {
             epoll::add(&epoll, socket, EventData::new_u64(token.number()), EventFlags::IN)?;
         }
-        let mut seed = [1u8; 8];
-        getrandom(&mut seed, GetRandomFlags::empty())?;
         Ok(Self {
             epoll,
             doors,
@@ -157,7 +96,7 @@ impl Resolver {
             exchanges: Vec::new(),
             connections: Vec::new(),
             serial: 0,
-            dice: Xorshift(u64::from_ne_bytes(seed) | 1),
+            dice: Xorshift::new()?,
         })
     }
 
