@@ -2,9 +2,9 @@
 //! containers on them with addresses and published ports. The facts are put
 //! together by the caller; each form is made from [`Graph`] alone (pure).
 //!
-//! - [`text`] box characters, 80 columns
-//! - [`dot`]  for graphviz
-//! - [`svg`]  a drawing that needs nothing else
+//! - [`text()`] box characters, 80 columns
+//! - [`dot()`]  for graphviz
+//! - [`svg()`]  a drawing that needs nothing else
 //!
 //! As JSON it is what its fields say; `docs/looking.md` tells them.
 

@@ -6,7 +6,7 @@
 //! - [`recheck`]         what has since come into a network's way (pure)
 //! - [`default_network`] the network `bridge`: loaded, or decided and stored under a lock;
 //!   [`default_network_here`] does so with the facts of this host
-//! - [`decide_network`]  what `network create` was given → network (pure); [`create`], [`remove`]
+//! - [`decide_network`]  what `network create` was given → network (pure); [`create()`], [`remove()`]
 //! - [`load`], [`list`], [`find`]  what is stored
 
 mod blocks;

@@ -160,6 +160,10 @@ fn the_tour_is_true() {
     }
     if update {
         let text: String = lines.into_iter().flatten().map(|line| line + "\n").collect();
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "a page of the repository, rewritten on demand"
+        )]
         std::fs::write(page(), text).unwrap();
     }
     world.ok("ps -aq").lines().for_each(|id| {

@@ -1,7 +1,7 @@
 //! tcpdump's filter language, the useful part of it (pcap-filter(7)), as a tree.
 //!
 //! - [`parse`](Filter::parse) words → [`Filter`]
-//! - [`compile`]              [`Filter`] → classic BPF
+//! - `compile`                [`Filter`] → classic BPF
 //!
 //! Displaying a filter gives words that parse to it again. Pure.
 
