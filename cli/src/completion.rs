@@ -66,6 +66,7 @@ fn with_names(command: clap::Command) -> clap::Command {
     command.mut_subcommands(with_names).mut_args(|arg| {
         let names: fn() -> Vec<String> = match arg.get_id().as_str() {
             "container" | "containers" | "container_and_command" => names::containers,
+            "from" | "to" => names::containers,
             "image" | "images" | "reference" | "image_and_command" => names::images,
             "targets" => names::containers_and_images,
             "attach" if arg.get_action().takes_values() => || words(&["stdin", "stdout", "stderr"]),

@@ -174,6 +174,18 @@ pub enum EngineError {
     /// A filter of packets.
     #[error(transparent)]
     Filter(#[from] netstack::capture::filter::FilterError),
+    /// Where a probe should go.
+    #[error("invalid destination '{0}'")]
+    Destination(String),
+    /// A name that is neither a container's nor a machine's.
+    #[error("'{0}' is no container, and no name that could be looked up")]
+    UnknownHost(String),
+    /// A container without a network.
+    #[error("container {0} has no address")]
+    NoAddress(String),
+    /// A probe.
+    #[error(transparent)]
+    Trace(Box<netstack::trace::TraceError>),
     /// The packets of a container.
     #[error("cannot capture packets of {name}")]
     Capture {
@@ -234,6 +246,9 @@ impl EngineError {
                 if error.message.to_lowercase().contains("function not implemented") =>
             {
                 Some("rcnt needs Linux 5.12 or later, with overlayfs and all namespaces")
+            }
+            EngineError::Destination(_) => {
+                Some("a destination is written as web:80, 192.0.2.1:53/udp, [fd00::1]:80 or web")
             }
             EngineError::Filter(_) => {
                 Some("a filter is written as tcpdump's: tcp port 80 and not src 10.0.0.0/8")

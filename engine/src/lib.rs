@@ -4,7 +4,8 @@
 //!
 //! - [`request`] flags → what is wanted (pure); [`plan`] → what is done (pure)
 //! - [`mod@create`], [`mod@start`], [`mod@stop`], [`mod@exec`], [`logs`], [`inspect`]  the verbs
-//! - [`mod@capture`]  packets of a container; [`mod@graph`] a picture of the network
+//! - [`mod@capture`]  packets of a container; [`mod@graph`] a picture of the network;
+//!   [`mod@trace`] a probe through it
 //! - [`container`], [`records`], [`paths`]  what is stored, and where
 //! - [`journal`] the undo list; [`repair`] what a crash left
 //! - [`supervisor`] the process beside each container; [`session`] its clients
@@ -51,6 +52,7 @@ pub mod signals;
 pub mod start;
 pub mod stop;
 pub mod supervisor;
+pub mod trace;
 mod volumes;
 
 pub use config::{Config, ConfigSource};
@@ -326,6 +328,14 @@ impl Engine {
     /// As [`graph::graph`].
     pub fn graph(&self) -> Result<netstack::graph::Graph> {
         graph::graph(self)
+    }
+
+    /// Sends a probe and follows it. See [`trace::trace`].
+    ///
+    /// # Errors
+    /// As [`trace::trace`].
+    pub fn trace(&self, args: &trace::TraceArgs) -> Result<netstack::trace::Report> {
+        trace::trace(self, args)
     }
 
     /// Opens a container's log. See [`logs::open`].

@@ -2,6 +2,7 @@
 //! addresses, routes and nftables map elements, and back.
 //!
 //! - [`capture`] the packets of a namespace; [`namespace`] visits to one
+//! - [`trace`] where a packet goes, by a probe that is followed
 //! - [`graph`] pictures of all of it (pure)
 //! - [`plan`]  what one container's network shall be, and its undo list (pure)
 //! - [`apply`] sends a plan to the kernel, takes it back; [`sysctl`] the settings it needs
@@ -38,4 +39,5 @@ pub mod relay;
 mod rules;
 mod socket;
 pub mod sysctl;
+pub mod trace;
 mod wire;

@@ -174,3 +174,220 @@ fn the_graph_shows_host_networks_containers_and_ports() {
     world.job("python3", ["-c", parse]).stdin(svg.as_bytes()).run().success();
     world.rcnt("network graph -f png").fails(125, &["must be one of text, dot, svg or json"]);
 }
+
+/// `rcnt network trace`: exit code, and that all of these are in its report.
+#[track_caller]
+fn trace(world: &World, words: &str, code: i32, wanted: &[&str]) {
+    let output = world.rcnt(format!("network trace {words}"));
+    assert_eq!(output.code, code, "{output}");
+    for wanted in wanted {
+        assert!(output.stdout.contains(wanted), "{wanted}\n{output}");
+    }
+    let tables = world.ok_sh("nft list tables");
+    assert!(!tables.contains("trace"), "its table is gone\n{tables}");
+}
+
+#[test]
+fn a_trace_follows_what_is_delivered() {
+    let world = World::with_servers();
+    serve(&world, "web", "-p 8080:80");
+    world.ok("run -d --name client busybox sleep 100");
+    world.ok("run -d --name udp -p 5353:53/udp probe probe serve udp 53");
+    eventually("ready", || world.ok("logs udp").contains("ready"));
+    let (web, client) = (world.address_of("web"), world.address_of("client"));
+    // On one bridge.
+    trace(
+        &world,
+        "client web:80",
+        0,
+        &[
+            &format!("client to {web}:80/tcp\n"),
+            "dev eth0\n",
+            "eth0 out",
+            "  web     eth0 in ",
+            &format!("reached: {web}:80 accepts connections (web)\n"),
+        ],
+    );
+    trace(&world, "client web", 0, &[&format!("reached: {web} answers (web)")]);
+    // A published port from the host, at 127.0.0.1, and from the LAN.
+    trace(
+        &world,
+        "host 127.0.0.1:8080",
+        0,
+        &["rcnt0 out", &format!("> {web}:80"), "accepts connections (web)"],
+    );
+    trace(&world, "host 192.0.2.10:8080", 0, &["accepts connections (web)"]);
+    trace(
+        &world,
+        "192.0.2.20 192.0.2.10:8080",
+        0,
+        &[
+            "host  eth0 in",
+            "192.0.2.20:",
+            "inet rcnt",
+            "rule \"published\"",
+            &format!("> {web}:80"),
+            "accepts connections (web)",
+        ],
+    );
+    // UDP, and hairpin.
+    trace(&world, "host 127.0.0.1:5353/udp", 0, &["reached: 127.0.0.1:5353 answers (udp)"]);
+    trace(&world, "192.0.2.20 192.0.2.10:5353/udp", 0, &["(udp)"]);
+    trace(&world, "web 192.0.2.10:8080", 0, &["accepts connections (web)"]);
+    // Out into the world, masqueraded, and by address of the asking container.
+    trace(
+        &world,
+        &format!("{client} 192.0.2.20"),
+        0,
+        &[
+            "default via",
+            "rule \"containers to the world\"",
+            "eth0 out",
+            "192.0.2.10 > 192.0.2.20",
+            "reached: 192.0.2.20 answers",
+        ],
+    );
+    world.rcnt("rm -f web client udp").success();
+    world.nothing_is_left();
+}
+
+#[test]
+fn a_trace_says_where_and_why_a_packet_is_lost() {
+    let world = World::with_servers();
+    serve(&world, "web", "-p 8080:80");
+    world.ok("run -d --name client busybox sleep 100");
+    world.ok("run -d --name alone --network none busybox sleep 100");
+    let web = world.address_of("web");
+    // Not published: our own rule.
+    trace(
+        &world,
+        "192.0.2.20 web:80",
+        1,
+        &[
+            "not reached: dropped in host by rule \"not published\"",
+            "of chain forward, table inet rcnt-",
+            "hint: publish port 80 of web",
+        ],
+    );
+    // Nobody listens: in the container, on the host, on the LAN.
+    trace(&world, "client web:81", 1, &["not reached: nothing listens on port 81 in web\n"]);
+    trace(
+        &world,
+        "192.0.2.20 192.0.2.10:9999",
+        1,
+        &["not reached: port 9999/tcp is closed on the host"],
+    );
+    trace(
+        &world,
+        "client 192.0.2.20:9",
+        1,
+        &["not reached: 192.0.2.20 refuses: port 9/tcp is closed\n"],
+    );
+    // No route; nobody there.
+    trace(&world, "alone 192.0.2.20", 1, &["not reached: alone has no route to 192.0.2.20\n"]);
+    trace(
+        &world,
+        "--timeout 500ms client 192.0.2.99:80",
+        1,
+        &["host asks on eth0 who has 192.0.2.99, and nobody answers"],
+    );
+    let subnet = web.rsplit_once('.').unwrap().0;
+    trace(
+        &world,
+        &format!("--timeout 500ms client {subnet}.250:80"),
+        1,
+        &[&format!("client asks on eth0 who has {subnet}.250, and nobody answers")],
+    );
+    // Somebody else's firewall: a rule with a comment, one without, a policy.
+    world.sh("nft add table ip strangers; nft 'add chain ip strangers guard { type filter hook forward priority -5; }'; nft 'add rule ip strangers guard tcp dport 80 drop comment \"no web here\"'").success();
+    trace(
+        &world,
+        "192.0.2.20 192.0.2.10:8080",
+        1,
+        &[
+            "not reached: dropped in host by rule \"no web here\" of chain guard, table ip strangers\n",
+            "hint: see nft -a list chain ip strangers guard",
+        ],
+    );
+    let report = world.rcnt("network trace --format json host 127.0.0.1:8080").json();
+    assert_eq!(report["reached"], true, "{report:#}");
+    world.sh("nft flush chain ip strangers guard; nft 'add rule ip strangers guard icmp type echo-request drop'").success();
+    trace(
+        &world,
+        "client 192.0.2.20",
+        1,
+        &["dropped in host by rule handle ", "of chain guard, table ip strangers"],
+    );
+    world.sh("nft delete table ip strangers; nft add table inet closed; nft 'add chain inet closed incoming { type filter hook input priority 0; policy drop; }'").success();
+    trace(
+        &world,
+        "192.0.2.20 192.0.2.10:22",
+        1,
+        &["dropped in host by the policy of chain incoming, table inet closed"],
+    );
+    world.sh("nft delete table inet closed").success();
+    // iptables-legacy is in no trace, but what it does is.
+    world.sh("iptables-legacy -A FORWARD -p tcp --dport 80 -j DROP").success();
+    trace(
+        &world,
+        "--timeout 500ms 192.0.2.20 192.0.2.10:8080",
+        1,
+        &["dropped in host by iptables-legacy, at FORWARD (it has the tables filter)"],
+    );
+    world.sh("iptables-legacy -F; iptables-legacy -X").success();
+    // Reverse path filtering, and a host that does not forward.
+    let client = world.address_of("client");
+    let strict = "sysctl -qw net.ipv4.conf.rcnt0.rp_filter=1; ip route add";
+    world.sh(&format!("{strict} {client}/32 dev eth0")).success();
+    trace(
+        &world,
+        "--timeout 500ms client 192.0.2.20:99",
+        1,
+        &[&format!("by reverse path filtering: its route to {client} does not lead through rcnt0")],
+    );
+    world.sh(&format!("ip route del {client}/32 dev eth0")).success();
+    world.sh("sysctl -qw net.ipv4.ip_forward=0").success();
+    trace(
+        &world,
+        "--timeout 500ms client 192.0.2.20:99",
+        1,
+        &["the host does not forward: net.ipv4.ip_forward is 0"],
+    );
+    world.sh("sysctl -qw net.ipv4.ip_forward=1").success();
+    world.rcnt("rm -f web client alone").success();
+    world.nothing_is_left();
+}
+
+#[test]
+fn a_killed_trace_leaves_nothing_and_wrong_ones_are_told() {
+    let world = World::new();
+    world.ok("run -d --name client busybox sleep 100");
+    world.ok("create --name idle busybox");
+    let running = world.start("network trace --timeout 60s 192.0.2.77 192.0.2.99:5");
+    eventually("it watches", || {
+        let tables = world.ok_sh("nft list tables");
+        tables.contains("rcnt-trace-") && world.ok_sh("ip -o link").contains("rcntp")
+    });
+    running.signal(Signal::KILL);
+    let _ = running.wait(Duration::from_secs(5));
+    eventually("table and wire are gone", || {
+        !world.ok_sh("nft list tables").contains("trace")
+            && !world.ok_sh("ip -o link").contains("rcntp")
+    });
+    // Nobody at all to ask for names.
+    world.write_resolv_conf("nameserver 127.0.0.1\n");
+    for (words, complaint) in [
+        ("client web:0", "invalid destination 'web:0'"),
+        (
+            "client nosuch.invalid:80",
+            "'nosuch.invalid' is no container, and no name that could be looked up",
+        ),
+        ("nobody 192.0.2.20", "No such container: nobody"),
+        ("client idle:80", "container idle is not running"),
+        ("idle client", "container idle is not running"),
+    ] {
+        world.rcnt(format!("network trace {words}")).fails(1, &[complaint]);
+    }
+    world.rcnt("rm -f client idle").success();
+    world.nothing_is_left();
+}

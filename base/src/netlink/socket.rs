@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::{Ack, Message, Requests, abi, messages};
@@ -109,6 +110,36 @@ impl Socket {
         Ok(Self { fd: netlink::open(family)?, buffer: Vec::new() })
     }
 
+    /// Receives from now on what the kernel tells everybody in this multicast group.
+    ///
+    /// # Errors
+    /// The kernel's reason.
+    pub fn join(&self, group: u32) -> io::Result<()> {
+        let address = SocketAddrNetlink::new(0, 1 << group.saturating_sub(1));
+        Ok(rustix::net::bind(&self.fd, &address)?)
+    }
+
+    /// Hands over what has been told since; does not wait. What did not fit into the
+    /// socket's buffer is lost.
+    ///
+    /// # Errors
+    /// What recvmsg(2) says, or `data`.
+    pub fn told(&mut self, mut data: impl FnMut(&Message<'_>) -> io::Result<()>) -> io::Result<()> {
+        loop {
+            let length = match self.receive() {
+                Ok(Some(length)) => length,
+                Ok(None) => return Ok(()),
+                Err(e) if e.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) => {
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            for message in messages(self.buffer.get(..length).unwrap_or_default()) {
+                data(&message.map_err(malformed)?)?;
+            }
+        }
+    }
+
     /// The number of the interface called `name` in this namespace; `None` when there
     /// is none. An ioctl, because unlike RTM_GETLINK it does not wait for the RTNL lock.
     ///
@@ -120,6 +151,14 @@ impl Socket {
             Err(rustix::io::Errno::NODEV) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The name of an interface of this namespace.
+    ///
+    /// # Errors
+    /// ENXIO when it is gone.
+    pub fn interface_name(&self, index: u32) -> io::Result<String> {
+        Ok(rustix::net::netdevice::index_to_name(&self.fd, index)?)
     }
 
     /// Sends `requests`, if there are any, and hands every message that is no ack to `data`, in the

@@ -1,4 +1,4 @@
-//! bpf(2), just enough to put a device program on a v2 cgroup. The program
+//! bpf(2), just enough to put a device program on a v2 cgroup and a classifier on an interface. The program
 //! itself is made elsewhere, as data.
 
 use std::io;
@@ -22,6 +22,7 @@ pub struct BpfInstruction {
 // linux/bpf.h: enum bpf_cmd, bpf_prog_type, bpf_attach_type, attach flags.
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_PROG_ATTACH: libc::c_int = 8;
+const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
 const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const BPF_CGROUP_DEVICE: u32 = 6;
 const BPF_F_ALLOW_MULTI: u32 = 1 << 1;
@@ -58,12 +59,24 @@ struct AttachAttributes {
 /// # Errors
 /// The kernel's reason; when the verifier refuses the program, its last line.
 pub fn load_device_program(program: &[BpfInstruction]) -> io::Result<OwnedFd> {
-    match load(program, &mut []) {
+    load_explained(BPF_PROG_TYPE_CGROUP_DEVICE, program)
+}
+
+/// Loads a `BPF_PROG_TYPE_SCHED_CLS` program, for tc(8). Needs CAP_BPF and CAP_NET_ADMIN.
+///
+/// # Errors
+/// As [`load_device_program`].
+pub fn load_classifier(program: &[BpfInstruction]) -> io::Result<OwnedFd> {
+    load_explained(BPF_PROG_TYPE_SCHED_CLS, program)
+}
+
+fn load_explained(kind: u32, program: &[BpfInstruction]) -> io::Result<OwnedFd> {
+    match load(kind, program, &mut []) {
         Ok(fd) => Ok(fd),
         Err(error) => {
             // Again with a log: the errno alone never says what the verifier minded.
             let mut log = vec![0u8; 64 * 1024];
-            match load(program, &mut log) {
+            match load(kind, program, &mut log) {
                 Ok(fd) => Ok(fd),
                 Err(_) => Err(explain(error, &log)),
             }
@@ -82,11 +95,11 @@ fn explain(error: io::Error, log: &[u8]) -> io::Error {
     }
 }
 
-fn load(program: &[BpfInstruction], log: &mut [u8]) -> io::Result<OwnedFd> {
+fn load(kind: u32, program: &[BpfInstruction], log: &mut [u8]) -> io::Result<OwnedFd> {
     let too_big = |_| io::Error::from_raw_os_error(libc::E2BIG);
     let license = c"Apache-2.0";
     let mut attributes = LoadAttributes {
-        prog_type: BPF_PROG_TYPE_CGROUP_DEVICE,
+        prog_type: kind,
         insn_cnt: u32::try_from(program.len()).map_err(too_big)?,
         insns: program.as_ptr().addr() as u64,
         license: license.as_ptr().addr() as u64,

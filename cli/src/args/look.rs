@@ -74,3 +74,20 @@ impl FromStr for GraphForm {
         }
     }
 }
+
+/// `network trace`.
+#[derive(Args, Debug, Clone, PartialEq)]
+pub(crate) struct TraceFlags {
+    /// How to tell it: text or json
+    #[arg(short, long, value_name = "FORM", default_value = "text", value_parser = ["text", "json"])]
+    pub(crate) format: String,
+    /// How long to wait for an answer
+    #[arg(short, long, value_name = "TIME", default_value = "2s", value_parser = duration_value)]
+    pub(crate) timeout: Duration,
+    /// A container, "host", or an outside address
+    #[arg(value_name = "SRC")]
+    pub(crate) from: String,
+    /// A container, an address or a name, with a port or without (then it is pinged)
+    #[arg(value_name = "DST[:PORT][/udp]")]
+    pub(crate) to: String,
+}

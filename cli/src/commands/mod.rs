@@ -25,6 +25,7 @@ mod rmi;
 mod run;
 mod start;
 mod stop;
+mod trace;
 mod version;
 mod wait;
 
@@ -63,6 +64,7 @@ pub(crate) fn dispatch(global: Global, command: Command) -> Result<u8, Failure> 
         Command::Man(flags) => crate::man::write_pages(&flags.directory).map(|()| 0),
         Command::Network(command) => network::dispatch(&open(global)?, command),
         Command::NetworkGraph(flags) => graph::graph(&open(global)?, &flags),
+        Command::NetworkTrace(flags) => trace::trace(&open(global)?, &flags),
         Command::Port(flags) => port::port(&open(global)?, &flags),
         Command::Ps(flags) => ps::ps(&open(global)?, &flags),
         Command::Pull(flags) => pull::pull(&open(global)?, &flags),

@@ -237,3 +237,39 @@ pub(crate) const CTA_IP_V6_SRC: u16 = 3;
 pub(crate) const CTA_IP_V6_DST: u16 = 4;
 pub(crate) const CTA_PROTO_NUM: u16 = 1;
 pub(crate) const CTA_PROTO_DST_PORT: u16 = 3;
+
+// Packet tracing: linux/netfilter/nf_tables.h, nfnetlink.h
+pub(crate) const NFNLGRP_NFTRACE: u32 = 9;
+pub(crate) const NFT_TABLE_F_OWNER: u32 = 2;
+pub(crate) const NFT_MSG_TRACE: u16 = 17;
+pub(crate) const NFTA_META_SREG: u16 = 3;
+pub(crate) const NFT_META_NFTRACE: u32 = 12;
+pub(crate) const NFTA_TRACE_TABLE: u16 = 1;
+pub(crate) const NFTA_TRACE_CHAIN: u16 = 2;
+pub(crate) const NFTA_TRACE_RULE_HANDLE: u16 = 3;
+pub(crate) const NFTA_TRACE_TYPE: u16 = 4;
+pub(crate) const NFTA_TRACE_VERDICT: u16 = 5;
+pub(crate) const NFTA_TRACE_ID: u16 = 6;
+pub(crate) const NFTA_TRACE_NETWORK_HEADER: u16 = 8;
+pub(crate) const NFTA_TRACE_TRANSPORT_HEADER: u16 = 9;
+pub(crate) const NFTA_TRACE_POLICY: u16 = 16;
+pub(crate) const NFT_TRACETYPE_POLICY: u32 = 1;
+pub(crate) const NFT_TRACETYPE_RULE: u32 = 3;
+pub(crate) const NF_INET_LOCAL_IN: u32 = 1;
+pub(crate) const NFPROTO_BRIDGE: u8 = 7;
+
+// Asking for one route, and traffic control: linux/rtnetlink.h, pkt_sched.h, pkt_cls.h
+pub(crate) const RTA_SRC: u16 = 2;
+pub(crate) const RTA_IIF: u16 = 3;
+pub(crate) const RTM_F_FIB_MATCH: u32 = 0x2000;
+pub(crate) const RTM_NEWQDISC: u16 = 36;
+pub(crate) const RTM_NEWTFILTER: u16 = 44;
+pub(crate) const TCA_KIND: u16 = 1;
+pub(crate) const TCA_OPTIONS: u16 = 2;
+pub(crate) const TC_H_CLSACT: u32 = 0xffff_fff1;
+pub(crate) const TC_H_CLSACT_HANDLE: u32 = 0xffff_0000;
+pub(crate) const TC_H_INGRESS: u32 = 0xffff_fff2;
+pub(crate) const TCA_BPF_FD: u16 = 6;
+pub(crate) const TCA_BPF_NAME: u16 = 7;
+pub(crate) const TCA_BPF_FLAGS: u16 = 8;
+pub(crate) const TCA_BPF_FLAG_ACT_DIRECT: u32 = 1;

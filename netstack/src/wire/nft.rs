@@ -158,6 +158,16 @@ impl<'a> Batch<'a> {
         })
     }
 
+    /// A table that goes with the socket that makes it (NFT_TABLE_F_OWNER, Linux 5.12),
+    /// and that nobody else can change or flush.
+    pub(crate) fn owned_table(&mut self) -> u32 {
+        let table = self.table;
+        self.message(abi::NFT_MSG_NEWTABLE, abi::NLM_F_CREATE | abi::NLM_F_EXCL, |a| {
+            a.text(abi::NFTA_TABLE_NAME, table);
+            a.be32(abi::NFTA_TABLE_FLAGS, abi::NFT_TABLE_F_OWNER);
+        })
+    }
+
     /// Removes the table with all that is in it.
     pub(crate) fn delete_table(&mut self) -> u32 {
         let table = self.table;

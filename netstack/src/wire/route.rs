@@ -1,5 +1,6 @@
 //! rtnetlink(7): links, addresses and routes, as requests and as read back.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 mod lan;
@@ -11,6 +12,7 @@ use super::{
 use crate::facts::{Address, Link, Route};
 use crate::network::{IpvlanFlag, IpvlanMode, MacvlanMode};
 use crate::plan::Mac;
+use crate::socket::Socket;
 
 /// What an interface shall be; absent fields are left alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -240,6 +242,45 @@ impl Dump {
             Dump::Routes => (abi::RTM_GETROUTE, &[0; 12]),
         };
         requests.message(kind, abi::NLM_F_REQUEST | abi::NLM_F_DUMP, header, |_| {})
+    }
+}
+
+/// The route to an address as the kernel decides (rtnetlink(7), RTM_GETROUTE), with
+/// the name of its interface; or the errno: ENETUNREACH without a route, EHOSTUNREACH,
+/// EACCES and EINVAL by a route that forbids. `from` asks for a packet with that source
+/// that comes in by that interface: EXDEV when reverse path filtering would drop it.
+pub(crate) fn look_up(
+    socket: &mut Socket,
+    to: IpAddr,
+    from: Option<(IpAddr, u32)>,
+) -> io::Result<Result<(Route, String), i32>> {
+    let bits = if to.is_ipv4() { 32 } else { 128 };
+    let mut header = [family(to), bits, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    if let (Some(slot), Some(_)) = (header.get_mut(2), from) {
+        *slot = bits;
+    }
+    if let Some(flags) = header.get_mut(8..) {
+        flags.copy_from_slice(&abi::RTM_F_FIB_MATCH.to_ne_bytes());
+    }
+    let mut requests = Requests::default();
+    let sequence = requests.message(abi::RTM_GETROUTE, abi::NLM_F_REQUEST, &header, |a| {
+        a.address(abi::RTA_DST, to);
+        if let Some((from, link)) = from {
+            a.address(abi::RTA_SRC, from);
+            a.u32(abi::RTA_IIF, link);
+        }
+    });
+    let mut found = None;
+    let answers = socket.exchange(&requests, |message| {
+        found = read_route(message).map_err(io::Error::other)?;
+        Ok(())
+    })?;
+    match (found, answers.errno(sequence)) {
+        (Some(route), _) => {
+            let name = route.link.map(|link| socket.interface_name(link)).transpose()?;
+            Ok(Ok((route, name.unwrap_or_default())))
+        }
+        (None, errno) => Ok(Err(errno)),
     }
 }
 

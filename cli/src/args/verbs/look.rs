@@ -2,7 +2,7 @@
 
 use clap::{Args, FromArgMatches};
 
-use super::super::look::{CaptureFlags, GraphFlags};
+use super::super::look::{CaptureFlags, GraphFlags, TraceFlags};
 use super::{Command, Purpose, Verb};
 
 pub(super) static CAPTURE: Verb = Verb {
@@ -23,4 +23,14 @@ pub(super) static GRAPH: Verb = Verb {
     arity: (0, Some(0)),
     augment: GraphFlags::augment_args,
     read: |m| GraphFlags::from_arg_matches_mut(m).map(Command::NetworkGraph),
+};
+
+pub(super) static TRACE: Verb = Verb {
+    name: "network trace",
+    usage: "[OPTIONS] SRC DST[:PORT][/udp]",
+    about: "Follow a probe from a container, the host or outside, and say where it is lost",
+    purpose: Purpose::Networks,
+    arity: (2, Some(2)),
+    augment: TraceFlags::augment_args,
+    read: |m| TraceFlags::from_arg_matches_mut(m).map(Command::NetworkTrace),
 };

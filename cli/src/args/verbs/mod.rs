@@ -14,7 +14,7 @@ use super::container::{
     StartFlags, StopFlags, WaitFlags,
 };
 use super::image::{ImagesFlags, ImportFlags, LoadFlags, PullFlags, RemoveImageFlags};
-use super::look::{CaptureFlags, GraphFlags};
+use super::look::{CaptureFlags, GraphFlags, TraceFlags};
 use super::network::NetworkCommand;
 use super::run::RunFlags;
 use super::system::{CompletionFlags, FormatFlags, ManFlags};
@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Network(NetworkCommand),
     /// `network graph`.
     NetworkGraph(GraphFlags),
+    /// `network trace`.
+    NetworkTrace(TraceFlags),
     /// `port`.
     Port(PortFlags),
     /// `ps`.

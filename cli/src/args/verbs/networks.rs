@@ -23,6 +23,7 @@ pub(super) const NETWORK: Group = Group {
         Member { name: "ls", aliases: &["list"], verb: &LIST },
         Member { name: "prune", aliases: &[], verb: &PRUNE },
         Member { name: "rm", aliases: &["remove"], verb: &REMOVE },
+        Member { name: "trace", aliases: &[], verb: &super::look::TRACE },
     ],
 };
 

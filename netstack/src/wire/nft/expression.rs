@@ -46,6 +46,8 @@ pub(crate) enum Expression {
         port: u32,
     },
     Masquerade,
+    /// The packet is traced from here on (NFNLGRP_NFTRACE) unless register 0 begins with 0.
+    Trace,
     Accept,
     Drop,
     Return,
@@ -100,6 +102,10 @@ impl Expression {
                 a.be32(NFTA_NAT_FAMILY, u32::from(family));
                 a.be32(NFTA_NAT_REG_ADDR_MIN, first);
                 a.be32(NFTA_NAT_REG_PROTO_MIN, first + port);
+            }),
+            Self::Trace => named(a, "meta", |a| {
+                a.be32(NFTA_META_KEY, NFT_META_NFTRACE);
+                a.be32(NFTA_META_SREG, first);
             }),
             Self::Masquerade => named(a, "masq", |_| {}),
             Self::Accept => verdict(a, NF_ACCEPT, None),
