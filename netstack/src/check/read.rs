@@ -1,4 +1,4 @@
-//! The facts that [`super::compare`] looks at.
+//! The facts that [`super::compare()`] looks at.
 
 use std::io;
 
