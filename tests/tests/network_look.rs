@@ -298,6 +298,15 @@ fn a_trace_says_where_and_why_a_packet_is_lost() {
         1,
         &[&format!("client asks on eth0 who has {subnet}.250, and nobody answers")],
     );
+    world.rcnt("rm -f web client alone").success();
+    world.nothing_is_left();
+}
+
+#[test]
+fn a_trace_names_the_rules_of_others() {
+    let world = World::with_servers();
+    serve(&world, "web", "-p 8080:80");
+    world.ok("run -d --name client busybox sleep 100");
     // Somebody else's firewall: a rule with a comment, one without, a policy.
     world.sh("nft add table ip strangers; nft 'add chain ip strangers guard { type filter hook forward priority -5; }'; nft 'add rule ip strangers guard tcp dport 80 drop comment \"no web here\"'").success();
     trace(
@@ -354,7 +363,7 @@ fn a_trace_says_where_and_why_a_packet_is_lost() {
         &["the host does not forward: net.ipv4.ip_forward is 0"],
     );
     world.sh("sysctl -qw net.ipv4.ip_forward=1").success();
-    world.rcnt("rm -f web client alone").success();
+    world.rcnt("rm -f web client").success();
     world.nothing_is_left();
 }
 
@@ -390,4 +399,45 @@ fn a_killed_trace_leaves_nothing_and_wrong_ones_are_told() {
     }
     world.rcnt("rm -f client idle").success();
     world.nothing_is_left();
+}
+
+#[test]
+fn a_trace_knows_internal_networks_closed_ones_and_others() {
+    let world = World::with_servers();
+    world.ok("network create --internal inner");
+    world.ok("network create -o com.docker.network.bridge.enable_icc=false closed");
+    world.ok("network create --ipv6 six");
+    for (name, network) in [("a1", "inner"), ("c1", "closed"), ("e1", "six"), ("g1", "bridge")] {
+        world.ok(format!("run -d --name {name} --network {network} busybox sleep 100"));
+    }
+    for (name, network) in [("b1", "inner"), ("d1", "closed"), ("f1", "six")] {
+        serve(&world, name, &format!("--network {network}"));
+    }
+    trace(&world, "a1 b1:80", 0, &["accepts connections (b1)"]);
+    trace(
+        &world,
+        "a1 192.0.2.20",
+        1,
+        &["not reached: a1 has no route to 192.0.2.20\n", "hint: its network inner is internal"],
+    );
+    trace(&world, "c1 d1:80", 1, &["not reached: dropped in host by ", "table inet rcnt-"]);
+    trace(&world, "g1 f1:80", 1, &["not reached: dropped in host by ", "table inet rcnt-"]);
+    let six = world.inspect("f1", "/NetworkSettings/Networks/six/GlobalIPv6Address");
+    let six = six.as_str().unwrap();
+    trace(&world, &format!("e1 [{six}]:80"), 0, &["accepts connections (f1)"]);
+    trace(&world, &format!("e1 {six}"), 0, &["answers (f1)"]);
+    trace(
+        &world,
+        &format!("{} [{six}]:80", rcnt_tests::Lan::V6),
+        1,
+        &["dropped in host by rule \"not published\""],
+    );
+    // A second network of the same container: the shared one is taken.
+    world.ok("network connect inner e1");
+    trace(&world, "e1 b1:80", 0, &["dev eth1", "accepts connections (b1)"]);
+    let graph = world.ok("network graph");
+    for wanted in ["]─ network inner  bridge  internal  ", "── eth1 [e1]", "── eth0 [e1]"]
+    {
+        assert!(graph.contains(wanted), "{wanted}\n{graph}");
+    }
 }
