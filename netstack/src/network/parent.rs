@@ -1,6 +1,6 @@
 //! The host's interface that a macvlan or ipvlan network hangs on. Pure.
 
-use super::choose::check_interface_name;
+use super::choose::{check_interface_name, choose_mtu};
 use super::driver_options::ParentOptions;
 use super::options::{IpvlanMode, MacvlanMode};
 use super::types::{Kind, Network, Parent, ParentMaking};
@@ -63,6 +63,30 @@ pub(super) fn decide_parent(
     };
     share(&parent, claim, around)?;
     Ok((parent, false))
+}
+
+/// An MTU that was asked for, which may not be more than the parent's.
+///
+/// # Errors
+/// No interface can have it, or none of this parent's.
+pub(super) fn check_mtu(
+    mtu: Option<u32>,
+    parent: &Parent,
+    ipv6: bool,
+    around: &Surroundings<'_>,
+) -> Result<(), CreateError> {
+    let Some(mtu) = mtu else { return Ok(()) };
+    choose_mtu(Some(mtu), around.facts, ipv6)?;
+    let lower = match &parent.made {
+        ParentMaking::Vlan { link, .. } => link,
+        ParentMaking::Host | ParentMaking::Isolated => &parent.interface,
+    };
+    match link(lower, around).filter(|link| mtu > link.mtu) {
+        Some(Link { mtu: most, .. }) => {
+            refuse(format!("mtu {mtu} is more than parent interface {lower}'s, which is {most}"))
+        }
+        None => Ok(()),
+    }
 }
 
 fn isolated(interface: String, alias: &str) -> Parent {

@@ -9,9 +9,9 @@ use time::OffsetDateTime;
 use super::blocks::{self, Block};
 use super::choose::{check_interface_name, choose_mtu, hex};
 use super::config::AddressPool;
-use super::driver_options::{Options, UnknownOption};
+use super::driver_options::{BridgeOptions, IpvlanOptions, MacvlanOptions, Options, UnknownOption};
 use super::options::{GatewayMode, UnknownWord};
-use super::parent::decide_parent;
+use super::parent::{check_mtu, decide_parent};
 use super::stored::NetworkError;
 use super::subnets::{choose4, choose6, meets, used};
 use super::types::{
@@ -180,32 +180,14 @@ pub fn decide_network(
     }
     let (id, prefix6) = around.random.split_at(32);
     let id = hex(id);
-    let (mut internal, wants) = (wish.internal, (wish.ipv6, prefix6));
-    let (addresses, kind) = match &options {
-        Options::Bridge(options) => {
-            let (bridge, own) = decide_bridge(options, &id, wish, around)?;
-            let addresses = decide_addresses(&given, wants, own.as_ref(), around, true)?;
-            (addresses, Kind::Bridge(bridge))
-        }
-        Options::Macvlan(options) => {
-            let (parent, alone) = decide_parent(&options.parent, options.mode.into(), &id, around)?;
-            internal |= alone;
-            let kind = Kind::Macvlan(Macvlan { parent, mode: options.mode, mtu: options.mtu });
-            (decide_addresses(&given, wants, None, around, false)?, kind)
-        }
-        Options::Ipvlan(options) => {
-            let (parent, alone) = decide_parent(&options.parent, options.mode.into(), &id, around)?;
-            internal |= alone;
-            let (mode, flag, mtu) = (options.mode, options.flag, options.mtu);
-            let kind = Kind::Ipvlan(Ipvlan { parent, mode, flag, mtu });
-            (decide_addresses(&given, wants, None, around, false)?, kind)
-        }
-    };
+    let (kind, own, alone) = decide_kind(&options, &id, wish, around)?;
+    let apart = matches!(kind, Kind::Bridge(_));
+    let addresses = decide_addresses(&given, (wish.ipv6, prefix6), own.as_ref(), around, apart)?;
     Ok(Network {
         name,
         id,
         created: around.now,
-        internal,
+        internal: wish.internal || alone,
         attachable: wish.attachable,
         enable_ipv4: true,
         enable_ipv6: addresses.subnet6.is_some(),
@@ -214,6 +196,33 @@ pub fn decide_network(
         ipam: shown(wish, &given, &addresses),
         addresses: Some(addresses),
         kind,
+    })
+}
+
+/// What the driver makes of its options; the address of a bridge that is there already;
+/// whether the network leads nowhere.
+fn decide_kind(
+    options: &Options,
+    id: &str,
+    wish: &NetworkWish,
+    around: &Surroundings<'_>,
+) -> Result<(Kind, Option<IpNet>, bool), CreateError> {
+    Ok(match options {
+        Options::Bridge(options) => {
+            let (bridge, own) = decide_bridge(options, id, wish, around)?;
+            (Kind::Bridge(bridge), own, false)
+        }
+        Options::Macvlan(MacvlanOptions { parent, mode, mtu }) => {
+            let (parent, alone) = decide_parent(parent, (*mode).into(), id, around)?;
+            check_mtu(*mtu, &parent, wish.ipv6, around)?;
+            (Kind::Macvlan(Macvlan { parent, mode: *mode, mtu: *mtu }), None, alone)
+        }
+        Options::Ipvlan(IpvlanOptions { parent, mode, flag, mtu }) => {
+            let (parent, alone) = decide_parent(parent, (*mode).into(), id, around)?;
+            check_mtu(*mtu, &parent, wish.ipv6, around)?;
+            let ipvlan = Ipvlan { parent, mode: *mode, flag: *flag, mtu: *mtu };
+            (Kind::Ipvlan(ipvlan), None, alone)
+        }
     })
 }
 
@@ -234,17 +243,20 @@ fn free_name(wish: &NetworkWish, around: &Surroundings<'_>) -> Result<Name, Crea
 
 /// The bridge, and the address of one that is there already, which is taken along.
 fn decide_bridge(
-    options: &super::driver_options::BridgeOptions,
+    options: &BridgeOptions,
     id: &str,
     wish: &NetworkWish,
     around: &Surroundings<'_>,
 ) -> Result<(Bridge, Option<IpNet>), CreateError> {
-    let super::driver_options::BridgeOptions { name, mtu, bind_address, policy } = options;
+    let BridgeOptions { name, mtu, bind_address, policy } = options;
     let interface = match name {
         Some(name) => name.clone(),
         None => format!("br-{}", id.get(..12).unwrap_or(id)),
     };
     check_interface_name(&interface)?;
+    for trusted in &policy.trusted {
+        check_interface_name(trusted)?;
+    }
     let same = |other: &&Network| other.bridge().is_some_and(|b| b.interface == interface);
     if let Some(other) = around.others.iter().find(same) {
         return Err(CreateError::SameBridge { interface, network: other.name.clone() });
@@ -253,15 +265,7 @@ fn decide_bridge(
     if modes.contains(&GatewayMode::Isolated) && !wish.internal {
         return Err(CreateError::IsolatedNotInternal);
     }
-    let there = around.facts.links.iter().find(|link| link.name == interface);
-    if there.is_some_and(|link| link.kind.as_deref() != Some("bridge")) {
-        return Err(NetworkError::NoBridge(interface).into());
-    }
-    let marked = there.and_then(|link| link.alias.as_deref()).filter(|a| a.starts_with("rcnt:"));
-    if let Some(alias) = marked.filter(|alias| *alias != around.alias) {
-        return Err(NetworkError::OthersBridge { interface, alias: alias.to_owned() }.into());
-    }
-    let foreign = there.filter(|_| marked.is_none());
+    let foreign = foreign_bridge(&interface, around)?;
     let own = foreign.and_then(|link| {
         let mut addresses = around.facts.addresses.iter();
         let four = addresses.find(|a| a.link == link.index && a.address.is_ipv4())?;
@@ -279,6 +283,23 @@ fn decide_bridge(
         },
     };
     Ok((bridge, own))
+}
+
+/// A bridge of this name that is there and has nobody's mark.
+fn foreign_bridge<'a>(
+    interface: &str,
+    around: &Surroundings<'a>,
+) -> Result<Option<&'a Link>, CreateError> {
+    let there = around.facts.links.iter().find(|link| link.name == interface);
+    if there.is_some_and(|link| link.kind.as_deref() != Some("bridge")) {
+        return Err(NetworkError::NoBridge(interface.to_owned()).into());
+    }
+    let mark = there.and_then(|link| link.alias.as_deref()).filter(|a| a.starts_with("rcnt:"));
+    if let Some(alias) = mark.filter(|alias| *alias != around.alias) {
+        let (interface, alias) = (interface.to_owned(), alias.to_owned());
+        return Err(NetworkError::OthersBridge { interface, alias }.into());
+    }
+    Ok(there.filter(|_| mark.is_none()))
 }
 
 /// What was typed, what an existing bridge brings along, else what the pools have. A network

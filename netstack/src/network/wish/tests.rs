@@ -136,6 +136,8 @@ fn a_parent_is_the_hosts_a_part_of_it_or_nowhere() {
         (&[("parent", "eth0.0")], "invalid VLAN number 0"),
         (&[("parent", "lo")], "is the loopback"),
         (&[("parent", "vm0")], "parent interface vm0 is a port of a bridge"),
+        (&[("parent", "eth0"), ("mtu", "9000")], "mtu 9000 is more than parent interface eth0's"),
+        (&[("parent", "eth0"), ("mtu", "20")], "mtu 20 is out of range"),
         (&[("vlan", "5")], "option vlan needs option parent"),
         (&[("parent", "a-very-long-interface")], "invalid interface name"),
     ] {
