@@ -381,6 +381,21 @@ fn a_running_container_learns_the_names_of_networks_it_is_connected_to() {
 }
 
 #[test]
+fn rules_that_were_flushed_inside_come_back_with_the_next_change() {
+    let world = World::new();
+    world.ok("network create front");
+    world.ok("network create back");
+    wait(&world, "web", "--network front --dns-search .");
+    let (pid, address) = (world.pid_of("web"), world.address_of("web"));
+    world.ok_sh(&format!("nsenter -t {pid} -n nft flush ruleset"));
+    let dead = format!("nsenter -t {pid} -n dig @127.0.0.11 +tries=1 +time=1 web");
+    assert_ne!(world.sh(&dead).code, 0);
+    world.ok("network connect back web");
+    assert_eq!(short(&world, "web", "web"), [address.as_str()]);
+    assert_eq!(short(&world, "web", "+tcp web"), [address.as_str()]);
+}
+
+#[test]
 fn a_killed_supervisors_names_are_gone_with_it() {
     let world = World::new();
     world.ok("network create front");

@@ -210,7 +210,7 @@ fn obey(running: &mut Running, request: Request, clients: &mut Clients) {
 fn rename(running: &mut Running, plan: &[u8]) -> io::Result<()> {
     let plan: NamesPlan = serde_json::from_slice(plan)?;
     match &mut running.names {
-        Some(names) => names.change(plan),
+        Some(names) => names.change(plan).map_err(io::Error::other)?,
         None => {
             let netns = running.init.netns()?;
             running.names = Some(Resolver::open(plan, netns).map_err(io::Error::other)?);

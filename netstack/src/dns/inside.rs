@@ -38,9 +38,20 @@ const TABLE: &str = "rcnt-names";
 pub(super) struct Doors {
     pub(super) udp: OwnedFd,
     pub(super) tcp: OwnedFd,
-    /// Kept, not used: closing a netfilter socket may wait for the kernel, see
-    /// [`crate::socket::with_netfilter`].
-    _netfilter: Option<Socket>,
+    port: u16,
+    /// Kept open: closing a netfilter socket may wait for the kernel, see
+    /// [`crate::socket::with_netfilter`]. `None` when the port is 53 itself.
+    netfilter: Option<Socket>,
+}
+
+impl Doors {
+    /// Declares the rules again, should somebody inside have flushed them.
+    pub(super) fn lead_here(&mut self) -> io::Result<()> {
+        match &mut self.netfilter {
+            Some(socket) => lead_here(socket, self.port),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Runs `visit` with the calling thread inside `netns`.
@@ -60,14 +71,16 @@ pub(super) fn visiting<T>(
 /// Opens the sockets in the calling thread's network namespace, whose `lo` is up.
 pub(super) fn open() -> io::Result<Doors> {
     let (udp, tcp, port) = pair(0)?;
-    match lead_here(port) {
-        Ok(netfilter) => Ok(Doors { udp, tcp, _netfilter: Some(netfilter) }),
+    let redirected = Socket::open(Family::Netfilter)
+        .and_then(|mut socket| lead_here(&mut socket, port).map(|()| socket));
+    match redirected {
+        Ok(socket) => Ok(Doors { udp, tcp, port, netfilter: Some(socket) }),
         // A kernel without nf_tables for devices: the real port, and no other server on it.
         Err(error) => {
             log::debug!("cannot redirect port {PORT} inside the container: {error}");
             drop((udp, tcp));
             let (udp, tcp, _) = pair(PORT)?;
-            Ok(Doors { udp, tcp, _netfilter: None })
+            Ok(Doors { udp, tcp, port: PORT, netfilter: None })
         }
     }
 }
@@ -107,14 +120,13 @@ fn bound(kind: SocketType, port: u16) -> io::Result<OwnedFd> {
 }
 
 /// Makes port 53 of our address lead to `port`, and answers come from 53.
-fn lead_here(port: u16) -> io::Result<Socket> {
+fn lead_here(socket: &mut Socket, port: u16) -> io::Result<()> {
     let mut batch = Batch::netdev(TABLE);
     rules(&mut batch, port);
     let requests = batch.finish();
-    let mut socket = Socket::open(Family::Netfilter)?;
     let answers = socket.exchange(&requests, |_| Ok(()))?;
     match answers.refused() {
-        None if !answers.acks.is_empty() => Ok(socket),
+        None if !answers.acks.is_empty() => Ok(()),
         None => Err(io::Error::other("the kernel did not answer an nftables transaction")),
         Some((_, ack)) => Err(refusal(ack).into()),
     }
@@ -122,7 +134,7 @@ fn lead_here(port: u16) -> io::Result<Socket> {
 
 fn rules(batch: &mut Batch<'_>, port: u16) {
     batch.table();
-    // A table of an earlier resolver of this namespace led to a port that is gone.
+    // What is left of one may lead elsewhere: to the port of an earlier resolver.
     batch.delete_table();
     batch.table();
     batch.ingress_chain("lo", "lo");

@@ -101,11 +101,17 @@ impl Resolver {
     }
 
     /// Serves another plan from now on: the container was connected to a network, or
-    /// disconnected from one. What is on its way stays on its way.
-    pub fn change(&mut self, plan: NamesPlan) {
+    /// disconnected from one. What is on its way stays on its way. Port 53 leads here
+    /// again if somebody inside has flushed the rules for it.
+    ///
+    /// # Errors
+    /// The kernel's reason against those rules; the plan is served all the same.
+    pub fn change(&mut self, plan: NamesPlan) -> Result<(), NamesError> {
+        let container = plan.container.short().to_owned();
         self.watch = Watch::new(&plan);
         self.servers = Servers::new(&plan.servers, PathBuf::from(HOSTS_FILE));
         self.plan = plan;
+        self.doors.lead_here().map_err(|source| NamesError { container, source })
     }
 
     /// When [`Self::serve`] is to be called at the latest.
