@@ -150,6 +150,9 @@ pub struct State {
     /// Its places on networks while it runs, in the order of its interfaces.
     #[serde(default, alias = "endpoint", deserialize_with = "one_or_many")]
     pub endpoints: Vec<Endpoint>,
+    /// What its links say to its processes while it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub linked_env: Vec<String>,
     /// Its published ports while it runs.
     pub ports: Vec<PublishedPort>,
 }
@@ -168,6 +171,7 @@ impl State {
             started: None,
             finished: None,
             endpoints: Vec::new(),
+            linked_env: Vec::new(),
             ports: Vec::new(),
         }
     }
@@ -188,6 +192,7 @@ impl State {
             oom_killed,
             finished: Some(OffsetDateTime::now_utc()),
             endpoints: Vec::new(),
+            linked_env: Vec::new(),
             ports: Vec::new(),
             ..self
         }

@@ -15,7 +15,7 @@ use crate::error::{EngineError, Result};
 use crate::facts::HostFacts;
 use crate::pull::{PullOptions, image};
 use crate::request::{self, NetworkMode, RunArgs, RunRequest};
-use crate::{Engine, names, network, plan, records, signals, volumes};
+use crate::{Engine, links, names, network, plan, records, signals, volumes};
 
 /// Seconds that `stop` waits, unless told otherwise.
 const STOP_TIMEOUT: i64 = 10;
@@ -112,6 +112,10 @@ fn check_network(engine: &Engine, request: &mut RunRequest) -> Result<()> {
         if endpoint.network != "bridge" {
             *endpoint = network::checked(engine, endpoint.clone())?;
         }
+    }
+    request.links = links::checked(engine, &request.links)?;
+    for endpoint in &mut request.endpoints {
+        endpoint.links = links::named(engine, &endpoint.links)?;
     }
     match &mut request.network {
         NetworkMode::Container(target) => {

@@ -84,6 +84,28 @@ pub enum EngineError {
          to any other network"
     )]
     SharedNetwork,
+    /// `--link` to nobody.
+    #[error("could not get container for {0}: No such container: {0}")]
+    NoLinkSource(String),
+    /// `--link` to who has the host's network.
+    #[error(
+        "conflicting options: host type networking can't be used with links. This would result in \
+         undefined behavior"
+    )]
+    LinkToHost,
+    /// `--link` to who does not run.
+    #[error("Cannot link to a non running container: /{source} AS /{recipient}/{alias}")]
+    LinkToStopped {
+        /// The source's name.
+        r#source: String,
+        /// The recipient's.
+        recipient: String,
+        /// The alias.
+        alias: String,
+    },
+    /// `--link` to who is on other networks.
+    #[error("container {0} not attached to default bridge network")]
+    LinkElsewhere(String),
     /// `--ip`, `--ip6`.
     #[error("invalid endpoint settings: no configured subnet contains IP address {0}")]
     OutsideSubnet(std::net::IpAddr),

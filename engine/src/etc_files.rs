@@ -26,6 +26,7 @@ pub(crate) fn write(
     engine: &Engine,
     container: &Container,
     place: &Place,
+    linked: &[(IpAddr, String)],
 ) -> Result<Vec<(PathBuf, PathBuf)>> {
     // Who joins a network namespace shares its owner's names.
     // In the data root: what a container writes into them must not fill the
@@ -37,7 +38,7 @@ pub(crate) fn write(
         let texts = [
             ("resolv.conf", resolv_conf(engine, container, place, &host)),
             ("hostname", hostname_file(&container.record.config.hostname)),
-            ("hosts", hosts(engine, container, place)?),
+            ("hosts", hosts(engine, container, place, linked)?),
         ];
         for (name, text) in texts {
             files::write_atomic_mode(&dir.join(name), text.as_bytes(), 0o644, Durability::Volatile)
@@ -59,13 +60,23 @@ fn resolv_conf(engine: &Engine, container: &Container, place: &Place, host: &Res
     resolver::resolv_conf(engine, container, &place.endpoints, host).render()
 }
 
-fn hosts(engine: &Engine, container: &Container, place: &Place) -> Result<String> {
+fn hosts(
+    engine: &Engine,
+    container: &Container,
+    place: &Place,
+    linked: &[(IpAddr, String)],
+) -> Result<String> {
     let request = &container.record.request;
     let mut extra = Vec::new();
     for entry in &request.add_host {
         // Checked when the container was created.
         extra.extend(entry.parse::<ExtraHost>());
     }
+    extra.extend(
+        linked
+            .iter()
+            .map(|(ip, names)| ExtraHost { name: names.clone(), target: HostTarget::Address(*ip) }),
+    );
     if request.network == NetworkMode::Host {
         let mut text = std::fs::read_to_string("/etc/hosts")
             .map_err(EngineError::state("cannot read /etc/hosts"))?;
@@ -98,7 +109,6 @@ fn hosts(engine: &Engine, container: &Container, place: &Place) -> Result<String
 /// # Errors
 /// The file cannot be read or written.
 pub(crate) fn readdress(paths: &Paths, container: &Container, before: &[Endpoint]) -> Result<()> {
-    let changing = || EngineError::state("cannot change the container's /etc/hosts");
     let all = |endpoints: &[Endpoint]| -> Vec<IpAddr> {
         endpoints.iter().flat_map(Endpoint::addresses).collect()
     };
@@ -114,9 +124,17 @@ pub(crate) fn readdress(paths: &Paths, container: &Container, before: &[Endpoint
         ..HostsFile::default()
     };
     let path = paths.container(&container.id).join("hosts");
-    let text = std::fs::read_to_string(&path).map_err(changing())?;
-    let text = readdressed(&text, &own.own_names(), &gone, &come);
-    write_in_place(&path, &text).map_err(changing())
+    edit(&path, |text| readdressed(text, &own.own_names(), &gone, &come))
+}
+
+/// Changes a hosts file in place.
+///
+/// # Errors
+/// The file cannot be read or written.
+pub(crate) fn edit(path: &Path, change: impl FnOnce(&str) -> String) -> Result<()> {
+    let changing = || EngineError::state("cannot change the container's /etc/hosts");
+    let text = std::fs::read_to_string(path).map_err(changing())?;
+    write_in_place(path, &change(&text)).map_err(changing())
 }
 
 /// The new text over the old, then the length: who reads meanwhile never finds less

@@ -153,7 +153,7 @@ fn process_plan(container: &Container, args: &ExecArgs) -> Result<ProcessPlan> {
     rights.request.privileged |= args.privileged;
     let capabilities = plan::capabilities(&rights, &facts)?;
     let privileged = rights.request.privileged;
-    let mut env = plan::environment(record);
+    let mut env = plan::environment(record, &container.state.linked_env);
     if args.tty && !env.iter().any(|e| e.starts_with("TERM=")) {
         env.push("TERM=xterm".to_owned());
     }

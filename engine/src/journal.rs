@@ -8,7 +8,7 @@ use rcnt_base::files::{self, Durability};
 use rcnt_base::ids::{ContainerId, Name};
 use rcnt_base::report;
 use rcnt_netstack::claims::{self, ClaimsUndo};
-use rcnt_netstack::plan::NetworkUndo;
+use rcnt_netstack::plan::{NetworkUndo, Passage, table_name};
 use rcnt_netstack::ports::PublishedPort;
 use rcnt_netstack::{apply, members};
 use rcnt_runtime::cgroup::{self, CgroupError};
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::container::one_or_many;
 use crate::error::{EngineError, Result};
 use crate::paths::Paths;
-use crate::records;
+use crate::{links, records};
 
 /// `undo.json`: names only, so that it means the same in any process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,12 @@ pub struct Journal {
     /// Every port it holds, published now or not.
     #[serde(default)]
     pub ports: Vec<PublishedPort>,
+    /// What its links have opened.
+    #[serde(default)]
+    pub passages: Vec<Passage>,
+    /// The containers it is linked to.
+    #[serde(default)]
+    pub sources: Vec<Name>,
     /// Addresses and ports; freed last, when nothing uses them any more.
     #[serde(default, deserialize_with = "one_or_many")]
     pub claims: Vec<ClaimsUndo>,
@@ -56,8 +62,16 @@ impl Journal {
 /// already" is done; problems are collected while the rest goes on. The run
 /// directory, and with it the list, goes only when all is undone.
 pub fn teardown(paths: &Paths, journal: &Journal) -> Vec<String> {
-    let Journal { id, cgroup: group, networks, members: member_of, ports: _, claims: held } =
-        journal;
+    let Journal {
+        id,
+        cgroup: group,
+        networks,
+        members: member_of,
+        ports: _,
+        passages,
+        sources,
+        claims: held,
+    } = journal;
     let mut problems = Vec::new();
     let mut note = |result: std::result::Result<(), String>| problems.extend(result.err());
     let layout = cgroup::layout().map_err(|e| report::chain(&e));
@@ -68,6 +82,13 @@ pub fn teardown(paths: &Paths, journal: &Journal) -> Vec<String> {
     for network in member_of {
         let gone = members::remove(&paths.roots.exec, network, id);
         note(gone.map_err(|e| report::chain(&e)));
+    }
+    for source in sources {
+        note(links::delist(paths, id, source).map_err(|e| report::chain(&e)));
+    }
+    if !passages.is_empty() {
+        let table = table_name(&paths.roots.instance());
+        note(apply::close_passages(&table, passages).map_err(|e| report::chain(&e)));
     }
     for network in networks {
         note(apply::detach(network).map_err(|e| report::chain(&e)));

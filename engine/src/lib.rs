@@ -35,6 +35,7 @@ mod facts;
 pub mod graph;
 pub mod inspect;
 pub mod journal;
+mod links;
 pub mod logs;
 mod names;
 mod network;

@@ -25,6 +25,7 @@ mod endpoint;
 mod gateway;
 mod stored;
 
+pub(crate) use change::Change;
 pub(crate) use connect::{connect, disconnect, mend};
 use endpoint::Parts;
 pub(crate) use endpoint::names;

@@ -106,6 +106,10 @@ impl Paths {
     pub fn change(&self, id: &ContainerId) -> PathBuf {
         self.changes().join(id)
     }
+    /// Who runs and is linked to the container of this name.
+    pub fn recipients(&self, source: &Name) -> PathBuf {
+        self.roots.exec.join("links").join(source)
+    }
     /// There when another container has joined its network namespace, which may
     /// then outlive it.
     pub fn joined(&self, id: &ContainerId) -> PathBuf {

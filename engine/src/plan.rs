@@ -30,6 +30,8 @@ pub use mounts::{Sources, VolumeSource};
 pub struct Inputs<'a> {
     /// What the container is.
     pub record: &'a Record,
+    /// What its links say.
+    pub linked: &'a [String],
     /// The host.
     pub facts: &'a HostFacts,
     /// Image layers, topmost first.
@@ -179,7 +181,7 @@ fn process(inputs: &Inputs<'_>, security: &SecurityOptions) -> Result<ProcessPla
     let capabilities = capabilities(record, inputs.facts)?;
     Ok(ProcessPlan {
         args: record.config.args(),
-        env: environment(record),
+        env: environment(record, inputs.linked),
         cwd: record.config.workdir.clone(),
         user: UserPlan::Spec(record.config.user.clone()),
         capabilities,
@@ -237,13 +239,13 @@ pub fn filter(
 }
 
 /// PATH, HOSTNAME and TERM first, so that image and flags can replace them.
-pub fn environment(record: &Record) -> Vec<String> {
+pub fn environment(record: &Record, linked: &[String]) -> Vec<String> {
     const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let mut env = vec![PATH.to_owned(), format!("HOSTNAME={}", record.config.hostname)];
     if record.request.tty {
         env.push("TERM=xterm".to_owned());
     }
-    for entry in &record.config.env {
+    for entry in linked.iter().chain(&record.config.env) {
         let name = entry.split('=').next();
         env.retain(|e| e.split('=').next() != name);
         env.push(entry.clone());

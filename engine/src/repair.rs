@@ -13,7 +13,7 @@ use crate::container::{Container, Status};
 use crate::error::{EngineError, Result};
 use crate::journal::{self, Journal};
 use crate::paths::Paths;
-use crate::{network, records, removal};
+use crate::{links, network, records, removal};
 
 /// 128 + SIGKILL: what is left of such a container is killed.
 const KILLED: i32 = 137;
@@ -181,6 +181,7 @@ pub fn publish_again(paths: &Paths, except: Option<&ContainerId>) {
                 log::warn!("container {}: {}", id.short(), report::chain(&error));
             }
         }
+        links::reopen(paths, &id);
     }
 }
 

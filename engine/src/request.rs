@@ -36,6 +36,8 @@ pub struct RunArgs {
     pub network: Vec<String>,
     /// `--network-alias`.
     pub network_alias: Vec<String>,
+    /// `--link`.
+    pub link: Vec<String>,
     /// `-p`, `--publish`.
     pub publish: Vec<String>,
     /// `-P`, `--publish-all`.
@@ -144,6 +146,9 @@ pub struct RunRequest {
     /// The networks it is created on; see [`RunRequest::endpoints`].
     #[serde(default)]
     pub endpoints: Vec<EndpointRequest>,
+    /// `--link` on the default network.
+    #[serde(default)]
+    pub links: Vec<rcnt_netstack::names::Link>,
     /// `-p`, parsed.
     pub publish: Vec<rcnt_netstack::ports::PortSpec>,
     /// `-P`.
@@ -270,6 +275,9 @@ pub enum RequestError {
     /// Flags that exclude each other.
     #[error("conflicting options: {0}")]
     Conflict(&'static str),
+    /// `--link`.
+    #[error(transparent)]
+    Link(rcnt_netstack::names::LinkError),
     /// One network given twice.
     #[error("network \"{0}\" is specified multiple times")]
     NetworkTwice(String),

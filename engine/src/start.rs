@@ -28,7 +28,7 @@ use crate::paths::Paths;
 use crate::plan::{self, Inputs, Sources};
 use crate::session::{Remote, Session, StartReport};
 use crate::supervisor::{self, Launch};
-use crate::{Engine, etc_files, records, repair, resolver, volumes};
+use crate::{Engine, etc_files, links, records, repair, resolver, volumes};
 
 /// Who gets the output of a container that is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,14 +184,16 @@ fn prepare(engine: &Engine, container: Container, run: RunDir, mode: StartMode) 
     volumes::check_binds(&record.request.mounts, true)?;
     let files_before = getrlimit(Resource::Nofile);
     let place = network::place(engine, &container)?;
+    let linked = links::of_recipient(engine, &container, &place.endpoints)?;
     let names = resolver::plan(engine, &container, &place.endpoints)?;
     let sources = Sources {
         volumes: volumes::prepare(paths, record)?,
-        etc: etc_files::write(engine, &container, &place)?,
+        etc: etc_files::write(engine, &container, &place, &linked.hosts)?,
     };
     let cgroup = engine.cgroup_parent(&record.request).join(id);
     let mut plan = plan::container_plan(&Inputs {
         record,
+        linked: &linked.env,
         facts: &facts,
         layers: image.layers,
         upper: paths.container(id).join("upper"),
@@ -210,12 +212,16 @@ fn prepare(engine: &Engine, container: Container, run: RunDir, mode: StartMode) 
         networks: networks.iter().map(|n| n.undo()).collect(),
         members: endpoints.iter().map(|e| e.network.clone()).collect(),
         ports: claims.iter().flat_map(|c| c.published.clone()).collect(),
+        passages: linked.passages,
+        sources: linked.sources,
         claims: claims.iter().map(|c| c.undo().clone()).collect(),
     };
     journal.save(paths)?;
     if !networks.is_empty() {
         network::write_plans(paths, id, &networks)?;
         network::enlist(paths, &container, &endpoints)?;
+        links::enlist(paths, id, &journal.sources)?;
+        links::source_starts(engine, &container, &endpoints);
     }
     let Some(lock) = run.keep() else {
         return Err(EngineError::SupervisorDied(container.name.to_string()));
@@ -226,6 +232,7 @@ fn prepare(engine: &Engine, container: Container, run: RunDir, mode: StartMode) 
         names,
         networks,
         endpoints,
+        linked_env: linked.env,
         relay: Relay::closed(claims.into_iter().flat_map(Claims::keep).collect()),
         relays: engine.config.relays(),
         joined: join,

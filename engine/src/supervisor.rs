@@ -54,6 +54,8 @@ pub struct Launch {
     pub networks: Vec<NetworkPlan>,
     /// The same, as `inspect` tells it.
     pub endpoints: Vec<Endpoint>,
+    /// What its links say to its processes.
+    pub linked_env: Vec<String>,
     /// What its resolver knows, on user-defined networks.
     pub names: Option<NamesPlan>,
     /// Holds the published ports.
@@ -125,6 +127,7 @@ fn keep(launch: Launch, running: &Running) -> Ending {
         plan: _,
         networks,
         endpoints,
+        linked_env,
         mut relay,
         relays,
         journal,
@@ -145,6 +148,7 @@ fn keep(launch: Launch, running: &Running) -> Ending {
         started: Some(OffsetDateTime::now_utc()),
         finished: None,
         endpoints,
+        linked_env,
         ports: networks.into_iter().flat_map(|n| n.published).collect(),
         ..container.state.clone()
     };

@@ -5,12 +5,14 @@
 //! container. Errors are docker's where scripts look for them.
 
 mod hosts;
+mod links;
 mod resolv_conf;
 
 pub use hosts::{
     AddHostError, ExtraHost, HostTarget, HostnameError, HostsFile, check_hostname, hostname_file,
     readdressed,
 };
+pub use links::{Link, LinkError, Source, relinked};
 pub use resolv_conf::{
     DnsError, DnsOverrides, ResolvConf, parse_dns, parse_dns_option, parse_dns_search,
     read_host_resolv_conf,

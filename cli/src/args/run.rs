@@ -88,6 +88,9 @@ pub(crate) struct RunFlags {
     /// Read in a line delimited file of labels
     #[arg(long, value_name = "FILE")]
     label_file: Vec<PathBuf>,
+    /// Add link to another container
+    #[arg(long, value_name = "CONTAINER[:ALIAS]")]
+    link: Vec<String>,
     /// Container IPv4/IPv6 link-local addresses
     #[arg(long, value_name = "ADDRESS")]
     link_local_ip: Vec<String>,
@@ -239,6 +242,7 @@ impl RunFlags {
             ip6,
             label,
             label_file,
+            link,
             link_local_ip,
             mac_address,
             memory,
@@ -289,6 +293,7 @@ impl RunFlags {
             name,
             network,
             network_alias,
+            link,
             publish,
             publish_all,
             expose,

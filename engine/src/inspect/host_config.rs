@@ -31,7 +31,7 @@ pub(super) fn of(engine: &Engine, container: &Container) -> Value {
         "GroupAdd": list(&request.group_add),
         "IpcMode": "private",
         "Cgroup": "",
-        "Links": null,
+        "Links": links(container),
         "OomScoreAdj": request.oom_score_adj.unwrap_or(0),
         "PidMode": "",
         "Privileged": request.privileged,
@@ -54,6 +54,14 @@ pub(super) fn of(engine: &Engine, container: &Container) -> Value {
         "Ulimits": ulimits(request),
         "Init": request.init,
     })
+}
+
+/// As docker: `/source:/recipient/alias`.
+fn links(container: &Container) -> Value {
+    let name = &container.name;
+    let one = |l: &rcnt_netstack::names::Link| format!("/{}:/{name}/{}", l.source, l.alias);
+    let all: Vec<String> = container.record.request.links.iter().map(one).collect();
+    if all.is_empty() { Value::Null } else { json!(all) }
 }
 
 fn network_mode(mode: &NetworkMode) -> String {

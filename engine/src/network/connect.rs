@@ -25,7 +25,7 @@ use super::{checked, leased, of_families, resolve, stored};
 use crate::container::{Container, Endpoint, Status};
 use crate::error::{EngineError, Result};
 use crate::request::{EndpointArgs, EndpointRequest, NetworkMode};
-use crate::{Engine, etc_files, records, request, resolver};
+use crate::{Engine, etc_files, links, records, request, resolver};
 
 /// Puts a container on one more network.
 ///
@@ -41,6 +41,8 @@ pub(crate) fn connect(engine: &Engine, container: &Container, args: &EndpointArg
         "bridge" => request,
         _ => checked(engine, request)?,
     };
+    let links = links::named(engine, &request.links)?;
+    let request = EndpointRequest { links, ..request };
     let wanted = stored::wanted(paths, &container)?;
     if wanted.iter().any(|there| there.network == request.network) {
         return Err(EngineError::AlreadyConnected {

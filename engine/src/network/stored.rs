@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::endpoint;
 use crate::container::{Container, Endpoint, one_or_many};
 use crate::error::{EngineError, Result};
+use crate::links;
 use crate::paths::Paths;
 use crate::request::EndpointRequest;
 
@@ -97,7 +98,7 @@ pub(crate) fn plans(paths: &Paths, id: &ContainerId) -> Vec<NetworkPlan> {
 /// The disk is full.
 pub(crate) fn enlist(paths: &Paths, container: &Container, endpoints: &[Endpoint]) -> Result<()> {
     for endpoint in endpoints {
-        let member = endpoint::member(container, endpoint, Vec::new());
+        let member = endpoint::member(container, endpoint, links::private_names(paths, endpoint));
         let aside = paths.run(&container.id);
         members::add(&paths.roots.exec, &endpoint.network, &member, &aside)
             .map_err(EngineError::state("cannot write down who is on the network"))?;

@@ -78,6 +78,7 @@ pub fn build(
         add_host: add_host(&args.add_host)?,
         ip: endpoints.first().and_then(|first| first.ip),
         mac_address: endpoints.first().and_then(|first| first.mac).map(|Mac(bytes)| bytes),
+        links: network::links(&args.link, &endpoints)?,
         endpoints,
         sysctls: sysctls(&args.sysctl)?,
         init: args.init,

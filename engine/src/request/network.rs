@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use rcnt_netstack::names::Link;
 use rcnt_netstack::plan::Mac;
 use serde::{Deserialize, Serialize};
 
@@ -134,6 +135,17 @@ fn mode(name: &str) -> Result<NetworkMode, RequestError> {
     }
 }
 
+/// The links that are of the default network; those of others are their endpoints'.
+pub(super) fn links(
+    texts: &[String],
+    endpoints: &[EndpointRequest],
+) -> Result<Vec<Link>, RequestError> {
+    let links = texts.iter().map(|text| text.parse().map_err(RequestError::Link));
+    let links = links.collect::<Result<Vec<Link>, _>>()?;
+    let default = endpoints.iter().any(|endpoint| endpoint.network == "bridge");
+    Ok(if default { links } else { Vec::new() })
+}
+
 /// `name=front,alias=www,ip=10.0.0.2`, or just `front`.
 fn long_form(text: &str) -> Result<EndpointArgs, RequestError> {
     let mut endpoint = EndpointArgs::default();
@@ -197,6 +209,9 @@ fn with_flags(first: &mut EndpointArgs, args: &RunArgs) -> Result<(), RequestErr
         !first.link_local.is_empty() && !args.link_local_ip.is_empty(),
         "cannot specify both --link-local-ip and per-network link-local IP addresses",
     )?;
+    if is_user_defined(&first.network) {
+        first.links.extend(args.link.iter().cloned());
+    }
     first.aliases.extend(args.network_alias.iter().cloned());
     first.link_local.extend(args.link_local_ip.iter().cloned());
     first.ip = first.ip.take().or_else(|| args.ip.clone());
@@ -330,6 +345,12 @@ pub(super) fn check_conflicts(args: &RunArgs, network: &NetworkMode) -> Result<(
         if !args.dns.is_empty() || !args.dns_search.is_empty() || !args.dns_option.is_empty() {
             return conflict("dns and the network mode");
         }
+        if !args.link.is_empty() {
+            return conflict(
+                "container type network can't be used with links. This would result in undefined \
+                 behavior",
+            );
+        }
         if !args.add_host.is_empty() {
             return conflict("custom host-to-IP mapping and the network mode");
         }
@@ -339,6 +360,11 @@ pub(super) fn check_conflicts(args: &RunArgs, network: &NetworkMode) -> Result<(
         if !args.expose.is_empty() {
             return conflict("port exposing and the container type network mode");
         }
+    }
+    if *network == NetworkMode::Host && !args.link.is_empty() {
+        return conflict(
+            "host type networking can't be used with links. This would result in undefined behavior",
+        );
     }
     if !matches!(network, NetworkMode::Bridge(_)) {
         if args.mac_address.is_some() {

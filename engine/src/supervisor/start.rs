@@ -20,6 +20,7 @@ use super::clients::Clients;
 use super::log::LogWriter;
 use super::serve::Running;
 use super::streams::Streams;
+use crate::links;
 use crate::plan::inside;
 
 /// What a supervisor answers to; all else does to it what it does by default.
@@ -140,6 +141,8 @@ fn connect(launch: &Launch, init: &Init) -> Result<Option<Resolver>, StartError>
             crate::repair::note_forwarding(&launch.paths, &attached.forwarding);
         }
     }
+    links::open(&launch.paths, &launch.container, &launch.journal.passages)
+        .map_err(|e| StartError::new("network", ExitKind::Runtime, &e))?;
     if rules_were_lost {
         crate::repair::publish_again(&launch.paths, Some(&launch.container.id));
     }
