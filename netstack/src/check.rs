@@ -1,8 +1,8 @@
 //! Compares the kernel with what was recorded, and mends what has drifted without
 //! touching what is as it should be: connections go on.
 //!
-//! - [`read()`]    the facts, once (links, addresses, routes, settings, the table)
-//! - [`compare()`] recorded and found → findings, each with what would mend it (pure)
+//! - `read`      the facts, once (links, addresses, routes, settings, the table)
+//! - `compare`   recorded and found → findings, each with what would mend it (pure)
 //! - [`check`]   both, and the mending on request
 //!
 //! Callers: `network check`. What is not the kernel's (files, the resolver) is
