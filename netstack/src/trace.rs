@@ -6,9 +6,9 @@
 //! ```
 //!
 //! - [`follow`]  sends it and watches (effects)
-//! - [`explain`] what was seen → where it went, or where and why it was lost (pure)
-//! - [`sender`] who sends: a socket ([`probe`]), or a packet "from the LAN" ([`inject`])
-//! - [`ears`] a sniffer in each namespace, and nf_tables ([`watch`])
+//! - `explain` what was seen → where it went, or where and why it was lost (pure)
+//! - `sender` who sends: a socket (`probe`), or a packet "from the LAN" (`inject`)
+//! - `ears` a sniffer in each namespace, and nf_tables (`watch`)
 //!
 //! A sniffer is a packet(7) socket ([`crate::capture`]); nf_tables is watched in the
 //! host's namespace and wherever else there are chains. All of it goes with our
