@@ -24,6 +24,8 @@ pub(crate) fn with_netfilter<T>(f: impl FnOnce(&mut Socket) -> io::Result<T>) ->
     let done = f(&mut socket);
     // After an error answers may be left in the queue; a new socket has none.
     if done.is_ok() {
+        // A supervisor keeps it as long as the container lives.
+        socket.rest();
         NETFILTER.set(Some((me, socket)));
     }
     done

@@ -110,6 +110,11 @@ impl Socket {
         Ok(Self { fd: netlink::open(family)?, buffer: Vec::new() })
     }
 
+    /// Frees the buffer until the next conversation, for a socket that is kept.
+    pub fn rest(&mut self) {
+        self.buffer = Vec::new();
+    }
+
     /// Receives from now on what the kernel tells everybody in this multicast group.
     ///
     /// # Errors

@@ -125,6 +125,7 @@ fn lead_here(socket: &mut Socket, port: u16) -> io::Result<()> {
     rules(&mut batch, port);
     let requests = batch.finish();
     let answers = socket.exchange(&requests, |_| Ok(()))?;
+    socket.rest();
     match answers.refused() {
         None if !answers.acks.is_empty() => Ok(()),
         None => Err(io::Error::other("the kernel did not answer an nftables transaction")),
