@@ -46,23 +46,8 @@ pub fn decide(
     let Given { name, alias, config, facts, others: _ } = *given;
     let (id, prefix6) = random.split_at(32);
     let interface = given.choose_interface(None)?;
-    let (subnet4, gateway4) = given.choose_subnet4()?;
-    if let Some(range) = config.fixed_cidr
-        && !subnet4.covers(range)
-    {
-        return Err(NetworkError::FixedCidr { range: range.into(), subnet: subnet4.into() });
-    }
-    let subnet6 = given.choose_subnet6(subnet4, prefix6)?;
-    let host_part = u128::from(subnet4.host_part(gateway4));
-    let addresses = Addresses {
-        subnet4,
-        gateway4,
-        range4: config.fixed_cidr.map(Ipv4Net::truncated),
-        subnet6,
-        gateway6: subnet6.and_then(|net| net.nth(host_part)),
-        reserved: gateways(config),
-    };
-    let mtu = choose_mtu(config.mtu, facts, subnet6.is_some())?;
+    let addresses = given.choose_addresses(prefix6)?;
+    let mtu = choose_mtu(config.mtu, facts, addresses.subnet6.is_some())?;
     let bridge = Bridge {
         interface,
         alias: alias.to_owned(),
@@ -77,7 +62,7 @@ pub fn decide(
         internal: false,
         attachable: false,
         enable_ipv4: true,
-        enable_ipv6: subnet6.is_some(),
+        enable_ipv6: addresses.subnet6.is_some(),
         labels: BTreeMap::new(),
         options: default_options(&bridge),
         ipam: ipam(&addresses),
@@ -196,6 +181,27 @@ impl Given<'_> {
             .ok_or(NetworkError::NoInterface)
     }
 
+    /// Subnets and the bridge's own addresses in them.
+    fn choose_addresses(&self, prefix6: &[u8]) -> Result<Addresses, NetworkError> {
+        let config = self.config;
+        let (subnet4, gateway4) = self.choose_subnet4()?;
+        if let Some(range) = config.fixed_cidr
+            && !subnet4.covers(range)
+        {
+            return Err(NetworkError::FixedCidr { range: range.into(), subnet: subnet4.into() });
+        }
+        let subnet6 = self.choose_subnet6(subnet4, prefix6)?;
+        let host_part = u128::from(subnet4.host_part(gateway4));
+        Ok(Addresses {
+            subnet4,
+            gateway4,
+            range4: config.fixed_cidr.map(Ipv4Net::truncated),
+            subnet6,
+            gateway6: subnet6.and_then(|net| net.nth(host_part)),
+            reserved: gateways(config),
+        })
+    }
+
     /// The bridge's subnet and its own address in it.
     fn choose_subnet4(&self) -> Result<(Ipv4Net, Ipv4Addr), NetworkError> {
         let Self { config, facts, .. } = *self;
@@ -258,7 +264,7 @@ pub(super) fn check_interface_name(name: &str) -> Result<(), NetworkError> {
 }
 
 /// A bridge made by the administrator brings its address along, as with docker's `bridge` option.
-fn address_of(interface: &str, facts: &HostNetFacts) -> Option<Ipv4Net> {
+pub(super) fn address_of(interface: &str, facts: &HostNetFacts) -> Option<Ipv4Net> {
     let link = facts.links.iter().find(|link| link.name == interface)?;
     facts.addresses.iter().filter(|a| a.link == link.index).find_map(|a| match a.address {
         IpAddr::V4(addr) => Ipv4Net::new(addr, a.prefix),

@@ -7,7 +7,7 @@ use rcnt_base::ids::Name;
 use time::OffsetDateTime;
 
 use super::blocks::{self, Block};
-use super::choose::{check_interface_name, choose_mtu, hex};
+use super::choose::{address_of, check_interface_name, choose_mtu, hex};
 use super::config::AddressPool;
 use super::driver_options::{BridgeOptions, IpvlanOptions, MacvlanOptions, Options, UnknownOption};
 use super::options::{GatewayMode, UnknownWord};
@@ -254,9 +254,7 @@ fn decide_bridge(
         None => format!("br-{}", id.get(..12).unwrap_or(id)),
     };
     check_interface_name(&interface)?;
-    for trusted in &policy.trusted {
-        check_interface_name(trusted)?;
-    }
+    policy.trusted.iter().try_for_each(|name| check_interface_name(name))?;
     let same = |other: &&Network| other.bridge().is_some_and(|b| b.interface == interface);
     if let Some(other) = around.others.iter().find(same) {
         return Err(CreateError::SameBridge { interface, network: other.name.clone() });
@@ -266,11 +264,7 @@ fn decide_bridge(
         return Err(CreateError::IsolatedNotInternal);
     }
     let foreign = foreign_bridge(&interface, around)?;
-    let own = foreign.and_then(|link| {
-        let mut addresses = around.facts.addresses.iter();
-        let four = addresses.find(|a| a.link == link.index && a.address.is_ipv4())?;
-        IpNet::new(four.address, four.prefix)
-    });
+    let own = foreign.and_then(|link| address_of(&link.name, around.facts)).map(IpNet::V4);
     let bridge = Bridge {
         interface,
         alias: around.alias.to_owned(),
