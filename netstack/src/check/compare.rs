@@ -209,7 +209,7 @@ fn same(a: &Entry, b: &Entry) -> bool {
 }
 
 fn describe((set, element): &Entry) -> String {
-    match &element.comment {
+    match element.comment.as_deref().map(str::trim).filter(|comment| !comment.is_empty()) {
         Some(comment) => format!("set {set}, {comment}"),
         None => format!("set {set}"),
     }
