@@ -112,6 +112,27 @@ pub enum EngineError {
     /// A name or id of no network, or of several.
     #[error(transparent)]
     FindNetwork(netstack::network::FindError),
+    /// `port rm` of a port that is none of its.
+    #[error("{port} is not published by {name}")]
+    NotPublished {
+        /// As typed.
+        port: String,
+        /// The container's name.
+        name: String,
+    },
+    /// `port rm` of one family's half.
+    #[error("{port} of {name} goes with {other} only: leave out the address")]
+    HalfOfAPort {
+        /// What was named.
+        port: String,
+        /// What was not.
+        other: String,
+        /// The container's name.
+        name: String,
+    },
+    /// `port add` or `port rm` where another has the ports, or nobody.
+    #[error("container {0} has no ports of its own: it is not on a bridge network")]
+    NoPortsOfItsOwn(String),
     /// `network create`.
     #[error(transparent)]
     CreateNetwork(Box<netstack::network::CreateError>),

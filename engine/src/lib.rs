@@ -42,6 +42,7 @@ mod network;
 mod networks;
 pub mod paths;
 pub mod plan;
+mod ports;
 pub mod pull;
 pub mod records;
 mod removal;

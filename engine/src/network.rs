@@ -11,7 +11,7 @@ use rcnt_netstack::apply;
 use rcnt_netstack::claims::{self, ClaimRequest, Claims, Lease};
 use rcnt_netstack::network::{self, Network, default_network_here};
 use rcnt_netstack::plan::{BridgePlan, NetworkPlan, table_name};
-use rcnt_netstack::ports::{self, PortSpec, PublishedPort};
+use rcnt_netstack::ports::{PortSpec, PublishedPort};
 
 use crate::Engine;
 use crate::container::{Container, Endpoint, Status};
@@ -116,7 +116,7 @@ fn on_networks(engine: &Engine, container: &Container) -> Result<Place> {
     gateway::sort(&mut wishes);
     let candidates: Vec<_> = wishes.iter().map(Into::into).collect();
     let (default4, default6) = gateway::choose(&candidates);
-    let specs = published(container)?;
+    let specs = crate::ports::wishes(&engine.paths, container)?;
     let mut claims = Vec::new();
     for (position, wish) in wishes.iter().enumerate() {
         // Held even while there is no way in: a network that has one may come.
@@ -167,16 +167,6 @@ pub(crate) fn names_of(paths: &Paths, container: &Container) -> Vec<String> {
             wanted.into_iter().map(|request| request.network).collect()
         }
     }
-}
-
-/// The ports to publish, as asked for.
-fn published(container: &Container) -> Result<Vec<PortSpec>> {
-    let request = &container.record.request;
-    let mut specs = request.publish.clone();
-    if request.publish_all {
-        specs = ports::publish_all(&specs, &container.record.config.exposed);
-    }
-    ports::merge(specs).map_err(|e| EngineError::Claims(Box::new(e)))
 }
 
 /// The ports of host addresses of these families (IPv4, IPv6).
@@ -257,7 +247,7 @@ pub(crate) fn resolve(engine: &Engine, mut request: EndpointRequest) -> Result<W
 }
 
 /// Claims; where the dead may be in the way, once more without them.
-fn take(engine: &Engine, request: &ClaimRequest<'_>) -> Result<Claims> {
+pub(crate) fn take(engine: &Engine, request: &ClaimRequest<'_>) -> Result<Claims> {
     let _step = Step::new("claim address and ports");
     match Claims::take(request) {
         Err(error) if error.may_be_stale() => {

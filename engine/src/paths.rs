@@ -39,6 +39,10 @@ impl Paths {
     pub fn networks(&self, id: &ContainerId) -> PathBuf {
         self.container(id).join("networks.json")
     }
+    /// The ports it shall have, once that is not what it was created with.
+    pub fn ports(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join("ports.json")
+    }
     /// Held by the command that changes the container.
     pub fn command_lock(&self, id: &ContainerId) -> PathBuf {
         self.container(id).join("lock")

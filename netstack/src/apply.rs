@@ -13,6 +13,7 @@ use std::os::fd::BorrowedFd;
 use crate::facts::ForwardDrop;
 use crate::network::Parent;
 use crate::plan::{BridgePlan, LanKind, NetworkPlan, NetworkUndo, Passage, Wire};
+use crate::ports::PublishedPort;
 use crate::sysctl::ProcSys;
 
 pub(crate) mod door;
@@ -185,6 +186,33 @@ pub fn publish(plan: &NetworkPlan) -> Result<(), AttachError> {
     ruleset::publish(plan, false).map(|_| ())
 }
 
+/// Publishes ports of a container that is attached already: those of `plan`, in one
+/// transaction; then ends the UDP flows that began without them.
+///
+/// # Errors
+/// The kernel's reason.
+pub fn publish_more(plan: &NetworkPlan) -> Result<(), AttachError> {
+    if !plan.host.firewall || plan.wire.bridge().is_none() {
+        return Ok(());
+    }
+    ruleset::publish(plan, false)?;
+    flows::end_older(plan)
+        .map_err(|source| AttachError::Flows { owner: plan.owner_name.clone(), source })
+}
+
+/// Withdraws the ports of `undo` from a container that stays, and ends their UDP
+/// flows. What it needs for those that are `kept` stays. Connections go on.
+///
+/// # Errors
+/// All problems met; everything else was removed.
+pub fn withdraw(undo: &NetworkUndo, kept: &[PublishedPort]) -> Result<(), DetachError> {
+    let done = ruleset::withdraw(undo, kept).and_then(|()| flows::end_to(&undo.published));
+    done.map_err(|error| DetachError {
+        veth: undo.host_interface.clone(),
+        problems: vec![error.to_string()],
+    })
+}
+
 /// Keeps the host from forwarding these families (`true`: IPv6) between networks that
 /// are none of ours, as [`attach`] does where it switches forwarding on.
 ///
@@ -291,7 +319,7 @@ pub fn detach(undo: &NetworkUndo) -> Result<(), DetachError> {
             problems.push(format!("{what}: {error}"));
         }
     };
-    note("nftables elements", ruleset::withdraw(undo));
+    note("nftables elements", ruleset::withdraw(undo, &[]));
     note("tracked UDP flows", flows::end_of(undo));
     if problems.is_empty() {
         return Ok(());

@@ -296,6 +296,11 @@ pub(crate) fn hold(exec_root: &Path) -> io::Result<Lock> {
     lock(exec_root)
 }
 
+/// The claim file of a published port, as [`ClaimsUndo`] lists it.
+pub fn file_of(port: &PublishedPort) -> PathBuf {
+    port_file(port.protocol, port.host_ip, port.host_port)
+}
+
 /// The name of a port's claim file below the exec root.
 fn port_file(protocol: Protocol, ip: IpAddr, port: u16) -> PathBuf {
     Path::new("ports").join(format!("{protocol}-{ip}-{port}"))

@@ -51,6 +51,8 @@ const WAITING_DATAGRAMS: usize = 208 << 10;
 pub struct Relay {
     /// By a number that is never used again.
     held: BTreeMap<u64, Reservation>,
+    /// Whether it relays at all.
+    open: bool,
     /// Where connections go: the container's addresses; empty: nothing is relayed.
     targets: Vec<IpAddr>,
     /// The listening sockets.
@@ -74,6 +76,7 @@ impl Relay {
     pub fn closed(held: Vec<Reservation>) -> Self {
         let mut relay = Self {
             held: BTreeMap::new(),
+            open: false,
             targets: Vec::new(),
             doors: None,
             flows: None,
@@ -102,6 +105,7 @@ impl Relay {
     /// The kernel's reason; the ports are held all the same.
     pub fn open(&mut self, targets: Vec<IpAddr>) -> io::Result<()> {
         self.targets = targets;
+        self.open = true;
         let all: Vec<u64> = self.held.keys().copied().collect();
         all.into_iter().try_for_each(|n| self.open_door(n))
     }
@@ -118,7 +122,7 @@ impl Relay {
     /// As [`Relay::open`].
     pub fn add(&mut self, more: Vec<Reservation>) -> io::Result<()> {
         let places: Vec<u64> = more.into_iter().map(|one| self.hold(one)).collect();
-        if self.targets.is_empty() {
+        if !self.open {
             return Ok(());
         }
         places.into_iter().try_for_each(|n| self.open_door(n))
@@ -257,6 +261,9 @@ fn accept(
     number: u64,
 ) -> Result<Connection, Errno> {
     let client = accept_with(door, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    // What is left of it after its end (TIME_WAIT) must not keep the port's next holder
+    // from binding, who overlooks only sockets that allow it (`claims::reserve`).
+    sockopt::set_socket_reuseaddr(&client, true)?;
     let mut connection = Connection::begin(client, target)?;
     connection.watch(flows.as_fd(), number)?;
     Ok(connection)

@@ -99,3 +99,89 @@ s.sendall(b'x' * 3000000); s.shutdown(socket.SHUT_WR); print(s.recv(100).decode(
     });
     world.job("python3", ["-c", client]).run().success().prints("3000000");
 }
+
+#[test]
+fn ports_are_added_to_and_removed_from_a_running_container() {
+    let world = World::with_servers();
+    serve(&world, "web", "-p 8080:80");
+    let web = |port: u16| world.tcp(&format!("127.0.0.1:{port}"), "");
+    // As long as it runs its process is the same, and so are its connections.
+    let pid = world.pid_of("web");
+    world.rcnt("port add web -p 8081:80 -p 127.0.0.1:8082-8083:80-81 -p 5300:53/udp").success();
+    for port in [8080, 8081, 8082] {
+        assert!(web(port).is_ok(), "{port}");
+    }
+    world.tcp("[::1]:8081", "").unwrap();
+    world.lan().tcp(&format!("{}:8081", World::V4), "").unwrap();
+    assert!(world.lan().tcp(&format!("{}:8082", World::V4), "").is_err());
+    world.udp("127.0.0.1:5300", "ping").unwrap();
+    world.rcnt("ps").success().has("0.0.0.0:8081->80/tcp").has("127.0.0.1:8082-8083->80-81/tcp");
+    world.rcnt("network check").success().prints("");
+    // Reserved, and known to whoever wants it.
+    world.rcnt("run -d -p 8081:80 probe").fails(125, &["8081", "web"]);
+    let bind = "import socket; socket.socket(socket.AF_INET, socket.SOCK_STREAM).bind(('', 8081))";
+    world.job("python3", ["-c", bind]).run().exits(1).warns("already in use");
+    // Taken, nonsense, not there: one line, and nothing has changed.
+    world.rcnt("port add web -p 8084:80 -p 8080:81").fails(1, &["8080"]);
+    world.rcnt("port add web -p 70000:80").fails(1, &["70000"]);
+    world.rcnt("port rm web 9999:80").fails(1, &["9999:80/tcp is not published by web"]);
+    world.rcnt("port rm web 0.0.0.0:8081:80").fails(1, &["[::]:8081", "address"]);
+    assert!(web(8084).is_err());
+    world.rcnt("port rm web 8081:80 8082:80 53/udp").success();
+    assert!(web(8081).is_err() && web(8082).is_err() && web(8080).is_ok());
+    assert!(world.tcp("[::1]:8081", "").is_err() && world.udp("127.0.0.1:5300", "x").is_err());
+    // (A server may bind past the connections that are still closing.)
+    let again = "import socket; socket.create_server(('', 8081))";
+    world.job("python3", ["-c", again]).run().success();
+    world
+        .rcnt("port web")
+        .success()
+        .prints("80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n81/tcp -> 127.0.0.1:8083");
+    assert_eq!(world.pid_of("web"), pid);
+    world.rcnt("network check").success().prints("");
+    // And from then on at every start; ephemeral ones anew.
+    world.ok("port add web -p 80");
+    world.ok("restart -t 0 web");
+    let ports = world.ok("port web");
+    assert!(
+        ports.contains("80/tcp -> 0.0.0.0:8080") && ports.contains("127.0.0.1:8083"),
+        "{ports}"
+    );
+    assert_eq!(ports.matches("80/tcp -> 0.0.0.0:").count(), 2, "{ports}");
+    world.ok("stop -t 0 web");
+    world.ok("port rm web 80");
+    world.ok("start web");
+    world.rcnt("port web").success().prints("81/tcp -> 127.0.0.1:8083");
+    world.ok("rm -f web");
+    world.nothing_is_left();
+}
+
+#[test]
+fn a_container_without_ports_gets_some_and_one_without_a_network_none() {
+    let world = World::with_servers();
+    serve(&world, "web", "");
+    world.ok("port add web 8080:80");
+    world.tcp("127.0.0.1:8080", "").unwrap();
+    world.tcp("[::1]:8080", "").unwrap();
+    world.ok("run -d --name host --net=host busybox sleep 100");
+    world.rcnt("port add host -p 81:81").fails(1, &["host", "no ports of its own"]);
+    world.rcnt("port add nosuch -p 81:81").fails(1, &["nosuch"]);
+    // A container called "add" is one like others.
+    world.ok("run -d --name add -p 8082:80 busybox sleep 100");
+    world.rcnt("port add 80").success().has("0.0.0.0:8082");
+}
+
+#[test]
+fn a_thousand_ports_are_published_at_once() {
+    let world = World::with_servers();
+    serve(&world, "web", "");
+    world.ok("port add web -p 20000-20999:1000-1999 -p 8080:80");
+    let took = std::time::Instant::now();
+    world.ok("port add web -p 21000-21999:2000-2999");
+    let took = took.elapsed();
+    println!("a thousand ports more: {took:?}");
+    world.tcp("127.0.0.1:8080", "").unwrap();
+    world.ok("port rm web 20000-20999:1000-1999");
+    assert_eq!(world.ok("port web").lines().count(), 2002);
+    world.rcnt("network check").success().prints("");
+}

@@ -196,10 +196,10 @@ pub(crate) struct InspectFlags {
 /// `port`.
 #[derive(Args, Debug, Clone, PartialEq)]
 pub(crate) struct PortFlags {
-    /// The container
-    #[arg(value_name = "CONTAINER")]
-    pub(crate) container: String,
-    /// One port of the container
-    #[arg(value_name = "PRIVATE_PORT[/PROTO]")]
-    pub(crate) port: Option<String>,
+    /// Publish a container's port(s) to the host, with `add`
+    #[arg(short = 'p', long, value_name = "PORTS")]
+    pub(crate) publish: Vec<String>,
+    /// The container and one of its ports; or add or rm, the container, and ports
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub(crate) words: Vec<String>,
 }

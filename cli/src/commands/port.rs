@@ -1,31 +1,56 @@
-//! `port`.
+//! `port`, `port add`, `port rm`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use rcnt_engine::Engine;
-use rcnt_engine::netstack::ports::{Protocol, PublishedPort};
+use rcnt_engine::netstack::ports::{PortError, PortSpec, Protocol, PublishedPort};
 
 use crate::args::container::PortFlags;
 use crate::failure::Failure;
 use crate::render;
 
-/// `port`: all mappings, or where one port of the container is published.
+/// `port`: all mappings, or where one port of the container is published; `port add`
+/// and `port rm`.
 ///
 /// # Errors
-/// No such container; a port that is none, or not published.
+/// No such container; a port that is none, is not published or is taken.
 pub(super) fn port(engine: &Engine, flags: &PortFlags) -> Result<u8, Failure> {
-    let container = engine.find(&flags.container)?;
+    let words: Vec<&str> = flags.words.iter().map(String::as_str).collect();
+    // One or two words are docker's, whatever the container is called.
+    match (words.as_slice(), flags.publish.as_slice()) {
+        ([container], []) => show(engine, container, None),
+        ([container, port], []) => show(engine, container, Some(port)),
+        (["add", container, more @ ..], publish) => {
+            let texts = publish.iter().map(String::as_str).chain(more.iter().copied());
+            engine.add_ports(&engine.find(container)?, specs(texts)?)?;
+            Ok(0)
+        }
+        (["rm", container, ports @ ..], []) => {
+            let container = engine.find(container)?;
+            engine.remove_ports(&container, &specs(ports.iter().copied())?)?;
+            Ok(0)
+        }
+        _ => Err(Failure::general("'rcnt port' requires at least 1 and at most 2 arguments")
+            .hint("rcnt port add CONTAINER -p PORTS, rcnt port rm CONTAINER PORTS")),
+    }
+}
+
+fn specs<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Vec<PortSpec>, Failure> {
+    texts.map(|text| text.parse().map_err(|e: PortError| Failure::general(e.to_string()))).collect()
+}
+
+fn show(engine: &Engine, name: &str, port: Option<&str>) -> Result<u8, Failure> {
+    let container = engine.find(name)?;
     let ports = &container.state.ports;
-    let text = match &flags.port {
+    let text = match port {
         None => all(ports),
         Some(wanted) => {
             let (port, protocol) = parse(wanted)?;
             let text = one(ports, port, protocol);
             if text.is_empty() {
                 return Err(Failure::general(format!(
-                    "no public port '{port}/{protocol}' published for {}",
-                    flags.container
+                    "no public port '{port}/{protocol}' published for {name}"
                 )));
             }
             text

@@ -9,6 +9,11 @@ use crate::request::{MountRequest, MountSource, NetworkMode, RunRequest};
 
 pub(super) fn of(engine: &Engine, container: &Container) -> Value {
     let request = &container.record.request;
+    // As it is started next.
+    let publish = match engine.paths.ports(&container.id).exists() {
+        true => crate::ports::wishes(&engine.paths, container).unwrap_or_default(),
+        false => request.publish.clone(),
+    };
     let list = |list: &[String]| if list.is_empty() { Value::Null } else { json!(list) };
     let binds: Vec<String> = request.mounts.iter().filter_map(bind).collect();
     json!({
@@ -16,7 +21,7 @@ pub(super) fn of(engine: &Engine, container: &Container) -> Value {
         "ContainerIDFile": "",
         "LogConfig": { "Type": "json-file", "Config": {} },
         "NetworkMode": network_mode(&request.network),
-        "PortBindings": port_bindings(&request.publish),
+        "PortBindings": port_bindings(&publish),
         "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 },
         "AutoRemove": request.auto_remove,
         "VolumeDriver": "",

@@ -33,6 +33,12 @@ pub enum Request {
     Names(Vec<u8>),
     /// Its networks are other ones now.
     NetworksChanged,
+    /// More published ports: `HeldPort`s as JSON, their sockets come beside
+    /// (SCM_RIGHTS). Answered by [`Reply::Changed`].
+    Hold(Vec<u8>),
+    /// Ports that are not published any more: `PublishedPort`s as JSON. Answered by
+    /// [`Reply::Changed`].
+    LetGo(Vec<u8>),
 }
 
 /// From the supervisor to a client.
@@ -103,6 +109,8 @@ impl Request {
             }
             Request::Signal(signal) => put(out, b'K', &signal.to_le_bytes()),
             Request::Names(plan) => put(out, b'N', plan.get(..MAX_PAYLOAD).unwrap_or(plan)),
+            Request::Hold(ports) => put(out, b'P', ports.get(..MAX_PAYLOAD).unwrap_or(ports)),
+            Request::LetGo(ports) => put(out, b'Q', ports.get(..MAX_PAYLOAD).unwrap_or(ports)),
             Request::NetworksChanged => put(out, b'P', &[]),
         }
     }
@@ -123,6 +131,8 @@ impl Request {
                 columns: u16::from_le_bytes([*c, *d]),
             },
             (b'N', _) => Request::Names(payload),
+            (b'P', _) => Request::Hold(payload),
+            (b'Q', _) => Request::LetGo(payload),
             (b'K', number_bytes) => Request::Signal(number(number_bytes)?),
             _ => return Err(Malformed),
         }))
@@ -175,6 +185,8 @@ mod tests {
             any::<(u16, u16)>().prop_map(|(rows, columns)| Request::Resize { rows, columns }),
             any::<i32>().prop_map(Request::Signal),
             proptest::collection::vec(any::<u8>(), 1..100).prop_map(Request::Names),
+            proptest::collection::vec(any::<u8>(), 1..100).prop_map(Request::Hold),
+            proptest::collection::vec(any::<u8>(), 1..100).prop_map(Request::LetGo),
             Just(Request::NetworksChanged),
         ]
     }

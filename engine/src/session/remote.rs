@@ -1,15 +1,21 @@
 //! A connection to a supervisor.
 
-use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::io::{self, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rcnt_netstack::claims::Reservation;
+use rcnt_netstack::ports::PublishedPort;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use super::Event;
 use super::frame::{Reply, Request};
+use crate::ports::HeldPort;
 
 /// A client's end of a control socket.
 #[derive(Debug)]
@@ -59,6 +65,63 @@ impl Remote {
     /// It is gone.
     pub(crate) fn networks_changed(&mut self) -> io::Result<()> {
         self.send(&Request::NetworksChanged)
+    }
+
+    /// Hands published ports to the supervisor, which holds them from now on.
+    ///
+    /// # Errors
+    /// It is gone, or does not take them.
+    pub(crate) fn hold(&mut self, held: &[Reservation]) -> io::Result<()> {
+        for some in held.chunks(MOST_DESCRIPTORS) {
+            let ports: Vec<HeldPort> = some.iter().map(HeldPort::of).collect();
+            let sockets: Vec<BorrowedFd<'_>> =
+                some.iter().filter_map(|one| one.socket.as_ref().map(AsFd::as_fd)).collect();
+            let mut frame = Vec::new();
+            Request::Hold(serde_json::to_vec(&ports)?).encode(&mut frame);
+            // What was said before goes before.
+            while !self.unsent.is_empty() {
+                wait_writable(&self.socket)?;
+                self.flush()?;
+            }
+            let sent = loop {
+                match send_with(&self.socket, &frame, &sockets) {
+                    Err(Errno::AGAIN) => wait_writable(&self.socket)?,
+                    sent => break sent?,
+                }
+            };
+            self.unsent.extend_from_slice(frame.get(sent..).unwrap_or_default());
+            self.wait_changed()?;
+        }
+        Ok(())
+    }
+
+    /// Tells the supervisor to let go of published ports.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub(crate) fn let_go(&mut self, gone: &[PublishedPort]) -> io::Result<()> {
+        for some in gone.chunks(MOST_DESCRIPTORS) {
+            self.send(&Request::LetGo(serde_json::to_vec(some)?))?;
+            self.wait_changed()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the supervisor's word on a change.
+    fn wait_changed(&mut self) -> io::Result<()> {
+        loop {
+            self.flush()?;
+            while let Some(reply) = Reply::decode(&mut self.received).map_err(io::Error::other)? {
+                match reply {
+                    Reply::Changed(done) => return done.map_err(io::Error::other),
+                    other => self.pending.push(event(other)),
+                }
+            }
+            wait(&self.socket, None)?;
+            if self.receive()? == 0 {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+        }
     }
 
     pub(super) fn poll_fd(&self) -> PollFd<'_> {
@@ -203,6 +266,28 @@ fn event(reply: Reply) -> Event {
         // Somebody else's, and told to everybody.
         Reply::Changed(_) => Event::Stdout(Vec::new()),
     }
+}
+
+/// The kernel takes 253 descriptors at once (SCM_MAX_FD, unix(7)).
+const MOST_DESCRIPTORS: usize = 200;
+
+/// Sends bytes with descriptors; returns how many bytes went.
+fn send_with(
+    socket: &UnixStream,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> Result<usize, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)
+}
+
+fn wait_writable(socket: &UnixStream) -> io::Result<()> {
+    poll(&mut [PollFd::new(socket, PollFlags::OUT)], None)?;
+    Ok(())
 }
 
 /// Waits until there is something to read, at most `limit`.

@@ -2,16 +2,21 @@
 //! client that does not read holds the container's output back rather than
 //! costing memory without end.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use crate::session::frame::{Reply, Request};
 
 /// Bytes a client may be behind before the container's output waits for it.
 const MOST_UNSENT: usize = 256 << 10;
+/// Descriptors one client may hand over at once.
+const MOST_AT_ONCE: usize = 253;
 /// Clients at the same time; more are refused.
 const MOST_CLIENTS: usize = 512;
 
@@ -25,6 +30,8 @@ pub(super) struct Client {
     /// The CLI that started the container with `-i`: stdin ends with its own.
     owns_input: bool,
     gone: bool,
+    /// Came along with what it sent.
+    descriptors: Vec<OwnedFd>,
 }
 
 impl Client {
@@ -34,7 +41,15 @@ impl Client {
     /// The socket cannot be made non-blocking.
     pub(super) fn new(socket: UnixStream, output: bool, owns_input: bool) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, inbox: Vec::new(), outbox: Vec::new(), output, owns_input, gone: false })
+        Ok(Self {
+            socket,
+            inbox: Vec::new(),
+            outbox: Vec::new(),
+            output,
+            owns_input,
+            gone: false,
+            descriptors: Vec::new(),
+        })
     }
 
     fn send(&mut self, reply: &Reply) {
@@ -56,10 +71,26 @@ impl Client {
         }
     }
 
+    /// Reads bytes, and the descriptors that came with them.
+    fn take_in(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_AT_ONCE))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let parts = &mut [IoSliceMut::new(chunk)];
+        let got = recvmsg(&self.socket, parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                self.descriptors.extend(descriptors);
+            }
+        }
+        // What nobody asked for is not kept.
+        self.descriptors.truncate(MOST_AT_ONCE);
+        Ok(got.bytes)
+    }
+
     /// Takes in what it sent. `Hello` is answered here; the rest is returned.
     fn receive(&mut self) -> Vec<Request> {
         let mut chunk = [0u8; 4096];
-        match self.socket.read(&mut chunk) {
+        match self.take_in(&mut chunk) {
             Ok(0) => self.gone = true,
             Ok(n) => self.inbox.extend_from_slice(chunk.get(..n).unwrap_or_default()),
             Err(e)
@@ -96,12 +127,20 @@ pub(super) struct Clients {
     full: bool,
     /// The owner of the input has gone.
     input_lost: bool,
+    /// Descriptors that came with requests, in their order.
+    handed: Vec<OwnedFd>,
 }
 
 impl Clients {
     /// Only `first`, the CLI that forked us, until [`Clients::listen`].
     pub(super) fn new(first: Option<Client>) -> Self {
-        Self { listener: None, all: first.into_iter().collect(), full: false, input_lost: false }
+        Self {
+            listener: None,
+            all: first.into_iter().collect(),
+            full: false,
+            input_lost: false,
+            handed: Vec::new(),
+        }
     }
 
     /// Listens on `ctl.sock` in `run_dir`.
@@ -161,7 +200,11 @@ impl Clients {
             }
             if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR)
             {
-                requests.extend(client.receive());
+                let asked = client.receive();
+                if asked.iter().any(|request| matches!(request, Request::Hold(_))) {
+                    self.handed.append(&mut client.descriptors);
+                }
+                requests.extend(asked);
             }
         }
         self.drop_gone();
@@ -181,6 +224,11 @@ impl Clients {
         if ours && self.all.len() < MOST_CLIENTS {
             self.all.extend(Client::new(socket, false, false));
         }
+    }
+
+    /// The descriptors that came with the requests last returned.
+    pub(super) fn take_handed(&mut self) -> std::vec::IntoIter<OwnedFd> {
+        std::mem::take(&mut self.handed).into_iter()
     }
 
     /// Whether the owner of the input has gone since this was last asked.

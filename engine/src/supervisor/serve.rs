@@ -2,12 +2,15 @@
 //! clients and the signals of the host.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rcnt_base::report;
 use rcnt_base::sys::signals::SignalFd;
 use rcnt_base::sys::{child, memory};
+use rcnt_netstack::claims::Reservation;
 use rcnt_netstack::dns::{NamesPlan, Resolver};
+use rcnt_netstack::ports::PublishedPort;
 use rcnt_netstack::relay::Relay;
 use rcnt_runtime::spawn::Init;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,6 +21,7 @@ use super::streams::Streams;
 use crate::container::Container;
 use crate::network;
 use crate::paths::Paths;
+use crate::ports::HeldPort;
 use crate::session::frame::{Reply, Request};
 use crate::session::reap;
 
@@ -95,8 +99,19 @@ pub(super) fn until_exit(
         if let Some(names) = running.names.as_mut().filter(|_| named || limit.is_some()) {
             names.serve();
         }
-        for request in clients.serve(&ready) {
+        let requests = clients.serve(&ready);
+        let mut handed = clients.take_handed();
+        for request in requests {
             match request {
+                Request::Hold(ports) => {
+                    let done = hold(relay, &ports, &mut handed).map_err(|e| report::chain(&e));
+                    relay.lead(super::relay_targets(&network::plans(paths, &container.id)));
+                    clients.send(&Reply::Changed(done));
+                }
+                Request::LetGo(ports) => {
+                    let done = let_go(relay, &ports).map_err(|e| report::chain(&e));
+                    clients.send(&Reply::Changed(done));
+                }
                 Request::NetworksChanged => {
                     relay.lead(super::relay_targets(&network::plans(paths, &container.id)));
                 }
@@ -202,8 +217,37 @@ fn obey(running: &mut Running, request: Request, clients: &mut Clients) {
             clients.send(&Reply::Changed(done));
         }
         // Answered by the client's own connection, and by the loop.
-        Request::Hello { .. } | Request::NetworksChanged => {}
+        Request::Hello { .. } | Request::NetworksChanged | Request::Hold(_) | Request::LetGo(_) => {
+        }
     }
+}
+
+/// Holds more ports, with the sockets that came along.
+fn hold(
+    relay: &mut Relay,
+    ports: &[u8],
+    sockets: &mut impl Iterator<Item = OwnedFd>,
+) -> io::Result<()> {
+    let ports: Vec<HeldPort> = serde_json::from_slice(ports)?;
+    let mut held = Vec::new();
+    for HeldPort { protocol, host_ip, host_port, container_port, socket } in ports {
+        let absent = || io::Error::other("a port came without its socket");
+        let socket = if socket { Some(sockets.next().ok_or_else(absent)?) } else { None };
+        held.push(Reservation { protocol, host_ip, host_port, container_port, socket });
+    }
+    relay.add(held)
+}
+
+/// Lets go of ports that are not published any more.
+fn let_go(relay: &mut Relay, ports: &[u8]) -> io::Result<()> {
+    let ports: Vec<PublishedPort> = serde_json::from_slice(ports)?;
+    relay.remove(|held| {
+        ports.iter().any(|port| {
+            (port.protocol, port.host_port) == (held.protocol, held.host_port)
+                && held.host_ip.is_none_or(|ip| ip == port.host_ip)
+        })
+    });
+    Ok(())
 }
 
 /// Serves other names from now on; a container that had no resolver gets one.

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::facts;
 use crate::plan::{NetworkPlan, NetworkUndo};
-use crate::ports::Protocol;
+use crate::ports::{Protocol, PublishedPort};
 use crate::socket::{Socket, with_netfilter};
 use crate::wire::Requests;
 use crate::wire::conntrack::{Flows, read_flow};
@@ -21,8 +21,12 @@ const EOPNOTSUPP: i32 = Errno::OPNOTSUPP.raw_os_error();
 /// Ends the flows to UDP ports that have just been published, on this host's own
 /// addresses: what is forwarded to the same port of other machines is none of ours.
 pub(super) fn end_older(plan: &NetworkPlan) -> io::Result<()> {
-    let ports: BTreeSet<(IpAddr, u16)> = plan
-        .published
+    end_to(&plan.published)
+}
+
+/// Ends the flows to these UDP ports of the host.
+pub(super) fn end_to(published: &[PublishedPort]) -> io::Result<()> {
+    let ports: BTreeSet<(IpAddr, u16)> = published
         .iter()
         .filter(|port| port.protocol == Protocol::Udp)
         .map(|port| (port.host_ip, port.host_port))

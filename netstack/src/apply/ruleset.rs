@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::AttachError;
 use crate::plan::{BridgePlan, NetworkPlan, NetworkUndo, Passage};
+use crate::ports::PublishedPort;
 use crate::rules::{self, Entry};
 use crate::socket::{Answers, Refusal, Socket, refusal, with_netfilter};
 use crate::wire::nft::{self, Batch, ChainFacts, Element};
@@ -182,10 +183,15 @@ fn old_marks(socket: &mut Socket, table: &str) -> io::Result<Vec<String>> {
 /// alone, so each is read first: what leads elsewhere or carries another owner's
 /// comment is not ours. (Nobody can put another there between the two steps: the
 /// port's claim is freed after this.)
-pub(super) fn withdraw(undo: &NetworkUndo) -> io::Result<()> {
+pub(super) fn withdraw(undo: &NetworkUndo, kept: &[PublishedPort]) -> io::Result<()> {
+    let needed: BTreeSet<_> = rules::port_entries(undo, kept, "")
+        .into_iter()
+        .map(|(_, (set, element))| (set, element.key))
+        .collect();
     let wanted: Vec<Entry> = rules::port_entries(undo, &undo.published, undo.owner.short())
         .into_iter()
         .map(|(_, entry)| entry)
+        .filter(|(set, element)| !needed.contains(&(*set, element.key.clone())))
         .collect();
     if wanted.is_empty() {
         return Ok(());

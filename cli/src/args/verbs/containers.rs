@@ -102,9 +102,10 @@ pub(super) static INSPECT_IMAGE: Verb = Verb {
 
 pub(super) static PORT: Verb = Verb {
     name: "port",
-    usage: "CONTAINER [PRIVATE_PORT[/PROTO]]",
-    about: "List port mappings or a specific mapping for the container",
+    usage: "CONTAINER [PRIVATE_PORT[/PROTO]] | add CONTAINER -p PORTS... | rm CONTAINER PORTS...",
+    about: "List, add or remove port mappings of a container",
     purpose: Purpose::Look,
+    // docker's complaint is about what docker has.
     arity: (1, Some(2)),
     augment: PortFlags::augment_args,
     read: |m| PortFlags::from_arg_matches_mut(m).map(Command::Port),
