@@ -3,6 +3,7 @@
 //! and nothing of the host. A `RunRequest` is what is stored; `start` and
 //! `restart` begin with it.
 
+use rcnt_netstack::bandwidth::Bandwidth;
 use serde::{Deserialize, Serialize};
 
 mod build;
@@ -106,6 +107,8 @@ pub struct RunArgs {
     pub link_local_ip: Vec<String>,
     /// `--mac-address`.
     pub mac_address: Option<String>,
+    /// `--bandwidth IN/OUT`.
+    pub bandwidth: Option<String>,
     /// `--sysctl`.
     pub sysctl: Vec<String>,
     /// `--init`.
@@ -187,6 +190,9 @@ pub struct RunRequest {
     pub pids_limit: Option<i64>,
     /// Bytes of /dev/shm.
     pub shm_size: u64,
+    /// `--bandwidth`.
+    #[serde(default)]
+    pub bandwidth: Bandwidth,
     /// `--ulimit`.
     pub ulimits: Vec<Ulimit>,
     /// `--label`.

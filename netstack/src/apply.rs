@@ -22,6 +22,7 @@ mod inside;
 mod lan;
 mod links;
 pub(crate) mod ruleset;
+mod shape;
 
 pub use inside::{ConfigureError, DefaultRoutes, configure_loopback, set_default_routes};
 
@@ -70,6 +71,14 @@ pub enum AttachError {
     Inside {
         /// The interface.
         interface: String,
+        /// The container's name.
+        owner: String,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// The limit of what comes in.
+    #[error("cannot limit the bandwidth of {owner}")]
+    Bandwidth {
         /// The container's name.
         owner: String,
         /// The kernel's reason.

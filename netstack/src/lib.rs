@@ -2,6 +2,7 @@
 //! addresses, routes and nftables map elements, and back.
 //!
 //! - [`capture`] the packets of a namespace; [`namespace`] visits to one
+//! - [`bandwidth`] limits of it (pure)
 //! - [`trace`] where a packet goes, by a probe that is followed
 //! - [`graph`] pictures of all of it (pure)
 //! - [`plan`]  what one container's network shall be, and its undo list (pure)
@@ -21,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 pub mod apply;
+pub mod bandwidth;
 pub mod capture;
 pub mod check;
 pub mod cidr;

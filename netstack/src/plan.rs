@@ -12,6 +12,7 @@ use std::str::FromStr;
 use rcnt_base::ids::ContainerId;
 use serde::{Deserialize, Serialize};
 
+use crate::bandwidth::Bandwidth;
 use crate::network::{
     BridgePolicy, GatewayMode, HostPolicy, IpvlanFlag, IpvlanMode, Kind, MacvlanMode, Network,
     Parent,
@@ -310,6 +311,9 @@ pub struct EndpointPlan {
     /// The container has other interfaces already, whose settings are theirs.
     #[serde(default)]
     pub further: bool,
+    /// How fast it may be.
+    #[serde(default)]
+    pub bandwidth: Bandwidth,
 }
 
 /// Something that one container may reach of another on a bridge whose containers
@@ -436,6 +440,7 @@ mod tests {
                 link_local: Vec::new(),
                 sysctls: Vec::new(),
                 further: false,
+                bandwidth: Bandwidth::default(),
             },
             published: published.clone(),
             owner: "a".repeat(64).parse().unwrap(),

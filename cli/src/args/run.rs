@@ -19,6 +19,9 @@ pub(crate) struct RunFlags {
     /// Attach to STDIN, STDOUT or STDERR
     #[arg(short, long, value_name = "STREAM")]
     attach: Vec<AttachStream>,
+    /// Limit what comes in and goes out, as IN/OUT (10mbit/5mbit, 500kbit, /1gbit)
+    #[arg(long, value_name = "IN/OUT")]
+    bandwidth: Option<String>,
     /// Add Linux capabilities
     #[arg(long, value_name = "CAP")]
     cap_add: Vec<String>,
@@ -219,6 +222,7 @@ impl RunFlags {
         let Self {
             add_host,
             attach,
+            bandwidth,
             cap_add,
             cap_drop,
             cgroup_parent,
@@ -316,6 +320,7 @@ impl RunFlags {
             memory_swap,
             cpus,
             pids_limit,
+            bandwidth,
             shm_size,
             ulimit,
             label,

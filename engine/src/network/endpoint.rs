@@ -66,6 +66,9 @@ pub(crate) fn plan(wish: &Wish, parts: &Parts<'_>) -> Result<NetworkPlan> {
     if address6.is_none() && request.link_local.iter().any(IpAddr::is_ipv6) {
         return Err(unusable("an IPv6 link-local address needs a network with IPv6"));
     }
+    if wire.bridge().is_none() && container.record.request.bandwidth.into.is_some() {
+        return Err(unusable("--bandwidth limits what comes in on bridge networks only: say /OUT"));
+    }
     let settings = request.driver_opts.get(SYSCTLS).and_then(|text| sysctls(text));
     let setting =
         |([net, last], value): ([String; 2], String)| (format!("{net}/{interface}/{last}"), value);
@@ -88,6 +91,7 @@ pub(crate) fn plan(wish: &Wish, parts: &Parts<'_>) -> Result<NetworkPlan> {
             link_local: request.link_local.clone(),
             sysctls: settings.unwrap_or_default().into_iter().map(setting).collect(),
             further: parts.further,
+            bandwidth: container.record.request.bandwidth,
         },
         // Who is on the LAN has ports of its own there.
         published: if wire.bridge().is_some() { parts.published.clone() } else { Vec::new() },

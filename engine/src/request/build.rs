@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rcnt_netstack::bandwidth::Bandwidth;
 use rcnt_netstack::names::{self, ExtraHost};
 use rcnt_netstack::plan::Mac;
 use rcnt_netstack::ports;
@@ -64,6 +65,7 @@ pub fn build(
         memory_swap: memory_swap(args.memory_swap.as_deref(), memory)?,
         nano_cpus: args.cpus.as_deref().map(sizes::nano_cpus).transpose()?.filter(|n| *n > 0),
         pids_limit: args.pids_limit.filter(|n| *n > 0),
+        bandwidth: bandwidth(args.bandwidth.as_deref())?,
         shm_size: args
             .shm_size
             .as_deref()
@@ -311,6 +313,16 @@ fn oom_score_adj(value: Option<i32>) -> Result<Option<i32>, RequestError> {
         Some(v) if !(-1000..=1000).contains(&v) => Err(RequestError::OomScoreAdj(v)),
         other => Ok(other),
     }
+}
+
+/// `--bandwidth`.
+fn bandwidth(text: Option<&str>) -> Result<Bandwidth, RequestError> {
+    let hint = "IN/OUT, with rates such as 500kbit, 10mbit, 1.5gbit";
+    let wrong =
+        |value: &str| RequestError::Value { flag: "--bandwidth", value: value.to_owned(), hint };
+    text.map(|text| text.parse().map_err(|_| wrong(text)))
+        .transpose()
+        .map(Option::unwrap_or_default)
 }
 
 #[cfg(test)]

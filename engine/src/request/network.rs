@@ -338,6 +338,9 @@ pub(crate) fn sysctls(text: &str) -> Option<Vec<([String; 2], String)>> {
 /// Flags that contradict the network mode, in docker's words.
 pub(super) fn check_conflicts(args: &RunArgs, network: &NetworkMode) -> Result<(), RequestError> {
     let conflict = |what: &'static str| Err(RequestError::Conflict(what));
+    if args.bandwidth.is_some() && !matches!(network, NetworkMode::Bridge(_)) {
+        return conflict("--bandwidth and a network that is not the container's own");
+    }
     if let NetworkMode::Container(_) = network {
         if args.hostname.is_some() || args.domainname.is_some() {
             return conflict("hostname and the network mode");

@@ -172,7 +172,8 @@ pub(super) fn configure(socket: &mut Socket, endpoint: &EndpointPlan) -> io::Res
     let index = socket.interface_index(&endpoint.interface)?.ok_or(Errno::NODEV)?;
     let (requests, expected) = requests(endpoint, index);
     let answers = socket.exchange(&requests, |_| Ok(()))?;
-    expected.into_iter().try_for_each(|sequence| answers.check(sequence, &[]))
+    expected.into_iter().try_for_each(|sequence| answers.check(sequence, &[]))?;
+    super::shape::limit(socket, &endpoint.interface, endpoint.bandwidth.out)
 }
 
 /// [`configure`] for a container that may have lost part of it.

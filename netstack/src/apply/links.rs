@@ -9,9 +9,9 @@ use std::time::Duration;
 use rcnt_base::sys::netlink::Family;
 use rustix::io::Errno;
 
-use super::{AttachError, inside, ruleset};
+use super::{AttachError, inside, ruleset, shape};
 use crate::facts::{self, Address};
-use crate::plan::{BridgePlan, NetworkPlan};
+use crate::plan::{BridgePlan, EndpointPlan, NetworkPlan};
 use crate::socket::{Answers, Socket};
 use crate::sysctl::ProcSys;
 use crate::wire::Requests;
@@ -62,10 +62,14 @@ pub(super) fn attach(
         owner: plan.owner_name.clone(),
         source,
     };
+    let bandwidth_error =
+        |source| AttachError::Bandwidth { owner: plan.owner_name.clone(), source };
     let mut container = inside::prepare(&plan.endpoint, netns, sysctls).map_err(inside_error)?;
     connect(&mut socket, plan, bridge_plan, index, netns)?;
     inside::interface_settings(&plan.endpoint, netns, sysctls).map_err(inside_error)?;
     inside::configure(&mut container, &plan.endpoint).map_err(inside_error)?;
+    let EndpointPlan { host_interface, bandwidth, .. } = &plan.endpoint;
+    shape::limit(&mut socket, host_interface, bandwidth.into).map_err(bandwidth_error)?;
     forwarding(&mut socket, &plan.endpoint.host_interface).map_err(bridge_error)?;
     let state = forwarding(&mut socket, name).map_err(bridge_error)?;
     if bridge == Bridge::Found {

@@ -273,3 +273,7 @@ pub(crate) const TCA_BPF_FD: u16 = 6;
 pub(crate) const TCA_BPF_NAME: u16 = 7;
 pub(crate) const TCA_BPF_FLAGS: u16 = 8;
 pub(crate) const TCA_BPF_FLAG_ACT_DIRECT: u32 = 1;
+pub(crate) const TC_H_ROOT: u32 = 0xffff_ffff;
+pub(crate) const TC_LINKLAYER_ETHERNET: u8 = 1;
+pub(crate) const TCA_TBF_PARMS: u16 = 1;
+pub(crate) const TCA_TBF_BURST: u16 = 6;

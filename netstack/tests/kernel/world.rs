@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rcnt_base::ids::ContainerId;
 use rcnt_netstack::apply::{self, Attached};
+use rcnt_netstack::bandwidth::Bandwidth;
 use rcnt_netstack::plan::{BridgePlan, BridgeRules, EndpointPlan, Mac, NetworkPlan, table_name};
 use rcnt_netstack::ports::{Protocol, PublishedPort};
 use rcnt_netstack::sysctl::ProcSys;
@@ -123,6 +124,7 @@ impl Net {
             link_local: Vec::new(),
             sysctls: Vec::new(),
             further: false,
+            bandwidth: Bandwidth::default(),
         };
         let owner: ContainerId = format!("{:08x}", u32::from(ip)).repeat(8).parse().unwrap();
         NetworkPlan {
