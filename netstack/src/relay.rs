@@ -116,6 +116,11 @@ impl Relay {
         self.targets = targets;
     }
 
+    /// Whether it has anywhere to relay to.
+    pub fn leads(&self) -> bool {
+        !self.targets.is_empty()
+    }
+
     /// Holds these, too, and relays to them if it does so already.
     ///
     /// # Errors

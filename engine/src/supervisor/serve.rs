@@ -105,7 +105,9 @@ pub(super) fn until_exit(
             match request {
                 Request::Hold(ports) => {
                     let done = hold(relay, &ports, &mut handed).map_err(|e| report::chain(&e));
-                    relay.lead(super::relay_targets(&network::plans(paths, &container.id)));
+                    if !relay.leads() {
+                        relay.lead(super::relay_targets(&network::plans(paths, &container.id)));
+                    }
                     clients.send(&Reply::Changed(done));
                 }
                 Request::LetGo(ports) => {
