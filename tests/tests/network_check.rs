@@ -163,3 +163,39 @@ fn a_bridge_is_let_through_dockers_door_when_it_is_made_and_shut_out_when_it_goe
     world.ok_sh("iptables-nft -P FORWARD ACCEPT; iptables-nft -F; iptables-nft -X");
     world.ok_sh("nft delete table ip filter");
 }
+
+#[test]
+fn a_real_dockerd_and_rcnt_live_side_by_side() {
+    let world = World::with_servers();
+    let parent = format!("/{}", world.cgroup_parent());
+    let dockerd = world
+        .job(
+            "dockerd",
+            format!(
+                "--data-root /srv/docker/data --exec-root /srv/docker/run --pidfile /srv/docker/pid \
+                 -H unix:///srv/docker/socket --cgroup-parent {parent}"
+            ),
+        )
+        .start();
+    let rules = || world.sh("iptables -S").stdout;
+    eventually("dockerd has made its rules", || rules().contains("-P FORWARD DROP"));
+    eventually("dockerd answers", || world.sh("docker -H unix:///srv/docker/socket ps").code == 0);
+    let reached = |port: u16| world.lan().tcp(&format!("{}:{port}", World::V4), "").is_ok();
+    // Bridges are let through docker's chain when they are made.
+    serve(&world, "before", "-p 8080:80");
+    assert!(reached(8080), "{}", rules());
+    world.ok("network create later");
+    serve(&world, "after", "--network later -p 8081:80");
+    assert!(reached(8081), "{}", rules());
+    world.rcnt("network check").success().prints("");
+    world.rcnt("exec after ping -c1 -W2 192.0.2.20").success();
+    world.ok("rm -f before after");
+    world.ok("network rm later");
+    assert_eq!(rules().matches("rcnt0 ").count(), 2, "{}", rules());
+    dockerd.signal(rustix::process::Signal::TERM);
+    dockerd.wait(std::time::Duration::from_secs(20));
+    world.ok_sh(
+        "nft flush ruleset; ip link del docker0; umount -q /srv/docker/run/netns/default; true",
+    );
+    world.rebase();
+}
