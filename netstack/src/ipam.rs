@@ -391,6 +391,42 @@ mod tests {
     }
 
     proptest! {
+        /// Takes with and without wishes for either family, and releases, in any order.
+        #[test]
+        fn no_address_is_held_twice(
+            steps in proptest::collection::vec(
+                (any::<bool>(), proptest::option::of(0u8..16), proptest::option::of(0u16..16)), 1..24)
+        ) {
+            let fixture =
+                Fixture::new(network("10.0.0.0/28", "10.0.0.1", None, Some("fd00::/64")));
+            let leases = Leases::new(fixture.dir.path(), &fixture.name);
+            let mut held: Vec<Lease> = Vec::new();
+            for (take, v4, v6) in steps {
+                if !take {
+                    if let Some(lease) = held.pop() {
+                        fixture.free(&lease.v4.to_string());
+                        fixture.free(&lease.v6.unwrap().to_string());
+                    }
+                    continue;
+                }
+                let v4 = v4.map(|n| Ipv4Addr::new(10, 0, 0, n));
+                let v6 = v6.map(|n| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n));
+                let lease = leases.take(&fixture.addresses, Wanted { v4, v6 }, &fixture.record);
+                if let Ok(lease) = lease {
+                    prop_assert!(v4.is_none_or(|v4| v4 == lease.v4));
+                    prop_assert!(v6.is_none_or(|v6| Some(v6) == lease.v6));
+                    prop_assert!(held.iter().all(|h| h.v4 != lease.v4 && h.v6 != lease.v6));
+                    held.push(lease);
+                }
+                // What was refused holds nothing.
+                let files = std::fs::read_dir(fixture.dir.path().join("networks/bridge/ip"));
+                let files = files.map(Iterator::count).unwrap_or(0);
+                prop_assert_eq!(files, held.len() * 2);
+            }
+        }
+    }
+
+    proptest! {
         #[test]
         fn every_usable_address_comes_once_whatever_was_last(
             prefix in 22u8..=30, last: Option<u32>, inside: Option<u16>,
