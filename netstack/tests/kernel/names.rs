@@ -316,7 +316,10 @@ fn the_hosts_servers_are_asked_from_the_host() {
     hosts_servers("nameserver 10.90.0.1\\n");
     assert_eq!(ask("example.com"), "NOERROR 192.0.2.99");
     drop(inside);
-    sh("ip netns del c1; umount $(readlink -f /etc/resolv.conf); rm -r /run/x /run/aside");
+    // The kernel would remove the pair a moment later.
+    sh(
+        "ip link del v0; ip netns del c1; umount $(readlink -f /etc/resolv.conf); rm -r /run/x /run/aside",
+    );
     // --dns: from inside the container.
     let _inside = start(&["127.0.0.11", "127.0.0.5"], false);
     let count = name_server("c1", "127.0.0.5", honest("192.0.2.5"));
@@ -485,5 +488,8 @@ fn noise_is_survived() {
         socket.send_to(&bytes, HERE).unwrap();
     }
     socket.send_to(&vec![0; 60_000], HERE).unwrap();
-    assert_eq!(ask("web"), "NOERROR 10.90.0.2");
+    // The noise before it may fill the receiver's buffer: a client asks again.
+    let heard = || std::panic::catch_unwind(|| ask("web")).ok();
+    let answer = (0..5).find_map(|_| heard()).expect("an answer after the noise");
+    assert_eq!(answer, "NOERROR 10.90.0.2");
 }

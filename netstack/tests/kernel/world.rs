@@ -24,7 +24,7 @@ pub const PEER6: &str = "fd77::2";
 
 /// How long a connection that must not come about is waited for.
 const REFUSED_AFTER: Duration = Duration::from_millis(250);
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs a program, returns its output; for observation and for the scenery.
 pub fn sh(line: &str) -> String {
