@@ -74,6 +74,8 @@ fn normal(line: &str) -> String {
     let random = |part: &str| {
         part.len() >= 12 && hex(part)
             || part.strip_prefix("veth").is_some_and(|rest| rest.len() == 11 && hex(rest))
+            // The kernel's choice of a port.
+            || part.len() == 5 && part.bytes().all(|b| b.is_ascii_digit())
     };
     let word = |word: &str| {
         let parts = word.split(|c: char| !c.is_ascii_alphanumeric()).filter(|part| random(part));
@@ -81,6 +83,10 @@ fn normal(line: &str) -> String {
     };
     let words: Vec<String> = line.split_whitespace().map(word).collect();
     let mut text = words.join(" ");
+    if let Some((before, after)) = text.split_once("rule handle ") {
+        let after = after.trim_start_matches(|c: char| c.is_ascii_digit());
+        text = format!("{before}rule handle N{after}");
+    }
     while text.contains("──") {
         text = text.replace("──", "─");
     }
