@@ -314,7 +314,9 @@ impl Drop for Client {
         self.end_daemon();
         // Mounts that clients make for themselves and keep: podman's own store
         // and where it puts namespaces, dockerd's namespace of the host.
-        let own = "umount -q /srv/podman/overlay /run/netns /run/docker/netns/default; \
+        // A removed container's monitor calls podman once more, which mounts again.
+        let own = "for nth in $(seq 50); do pidof conmon podman >/dev/null || break; sleep 0.1; done; \
+            umount -q /srv/podman/overlay /run/netns /run/docker/netns/default; \
             umount -q /srv/docker/run/netns/default; nft flush ruleset";
         self.world.sh(own);
         if self.failed.load(Ordering::Relaxed) {

@@ -150,7 +150,9 @@ fn limits_are_in_the_cgroup_and_can_be_changed() {
     docker
         .run(format!("run --net=none --name oom --memory 16m --memory-swap 16m busybox {hungry}"))
         .exits(137);
-    assert_eq!(inspect(&docker, "oom", "{{.State.OOMKilled}}"), "true");
+    // Told by an event of its own, which may come after that of the end.
+    let told = || inspect(&docker, "oom", "{{.State.OOMKilled}}") == "true";
+    eventually("docker knows of the lack of memory", told);
     // docker cuts "now" to the second, which would hide what has just happened.
     let soon = docker.world().ok_sh("date -d '+2 seconds' +%s");
     docker

@@ -271,7 +271,7 @@ fn wait_blocks_and_prints_the_exit_codes() {
 #[test]
 fn unique_prefixes_of_ids_do_and_ambiguous_ones_do_not() {
     let world = World::new();
-    let id = sleeper(&world, "cc");
+    let id = sleeper(&world, "first");
     for length in [64, 12, 8] {
         world.rcnt(["exec", &id[..length], "echo", "hi"]).success().prints("hi");
     }

@@ -490,6 +490,6 @@ fn noise_is_survived() {
     socket.send_to(&vec![0; 60_000], HERE).unwrap();
     // The noise before it may fill the receiver's buffer: a client asks again.
     let heard = || std::panic::catch_unwind(|| ask("web")).ok();
-    let answer = (0..5).find_map(|_| heard()).expect("an answer after the noise");
+    let answer = (0..5).find_map(|_| heard()).unwrap();
     assert_eq!(answer, "NOERROR 10.90.0.2");
 }
