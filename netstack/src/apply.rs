@@ -21,6 +21,7 @@ mod flows;
 mod inside;
 mod lan;
 mod links;
+mod router;
 pub(crate) mod ruleset;
 mod shape;
 

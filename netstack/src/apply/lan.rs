@@ -4,6 +4,8 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use rcnt_base::sys::netlink::Family;
 use rustix::io::Errno;
@@ -18,6 +20,8 @@ use crate::wire::route::{LinkKind, LinkRequest};
 
 const EEXIST: i32 = Errno::EXIST.raw_os_error();
 const EOPNOTSUPP: i32 = Errno::OPNOTSUPP.raw_os_error();
+/// How long an address may still be held by an interface whose container is gone.
+const HELD: Duration = Duration::from_secs(2);
 
 /// Puts the container on the LAN: its interface, made from the parent, with
 /// addresses and routes.
@@ -44,6 +48,7 @@ pub(super) fn attach(
         source,
     })?;
     inside::interface_settings(endpoint, netns, sysctls).map_err(inside_error)?;
+    up_when_free(&mut container, &endpoint.interface).map_err(inside_error)?;
     inside::configure(&mut container, endpoint).map_err(inside_error)?;
     links::forwarding(&mut container, &endpoint.interface).map_err(inside_error)?;
     Ok(())
@@ -74,6 +79,23 @@ fn make(
     };
     let create = create.create(&mut requests);
     socket.exchange(&requests, |_| Ok(()))?.check(create, &[])
+}
+
+/// Raises the container's interface. Its MAC follows from its address, and the kernel
+/// refuses (EADDRINUSE, `macvlan_open`) while another of the parent's has the same:
+/// that of the address's last holder, whose namespace the kernel takes down in the
+/// background (`cleanup_net`).
+fn up_when_free(socket: &mut Socket, interface: &str) -> io::Result<()> {
+    let index = socket.interface_index(interface)?.ok_or(Errno::NODEV)?;
+    let give_up = Instant::now() + HELD;
+    loop {
+        match up(socket, index) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < give_up => {
+                sleep(Duration::from_millis(2));
+            }
+            done => return done,
+        }
+    }
 }
 
 /// The parent's number: found, or made as it was decided, and up.

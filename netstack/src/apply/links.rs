@@ -1,16 +1,14 @@
 //! The host's side of the wire: bridge, veth pair, their settings.
 
-use std::collections::BTreeSet;
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use rcnt_base::sys::netlink::Family;
 use rustix::io::Errno;
 
-use super::{AttachError, inside, ruleset, shape};
-use crate::facts::{self, Address};
+use super::{AttachError, inside, router, shape};
+use crate::facts::Address;
 use crate::plan::{BridgePlan, EndpointPlan, NetworkPlan};
 use crate::socket::{Answers, Socket};
 use crate::sysctl::ProcSys;
@@ -51,10 +49,10 @@ pub(super) fn attach(
     // Nothing is routed to or from an internal network.
     let mut switched_on = Vec::new();
     if plan.host.ip_forward && !bridge_plan.policy.internal {
-        switched_on.extend(forward(plan, sysctls, false)?);
+        switched_on.extend(router::forward(plan, sysctls, false)?);
         if bridge_plan.address6.is_some() {
-            keep_router_advertisements(sysctls).map_err(bridge_error)?;
-            switched_on.extend(forward(plan, sysctls, true)?);
+            router::keep_router_advertisements(sysctls).map_err(bridge_error)?;
+            switched_on.extend(router::forward(plan, sysctls, true)?);
         }
     }
     let inside_error = |source| AttachError::Inside {
@@ -76,23 +74,6 @@ pub(super) fn attach(
         bridge_settings(bridge_plan, sysctls, state)?;
     }
     Ok((bridge, switched_on))
-}
-
-/// Sees to it that the host forwards a family. Where that has to be switched on, the
-/// host must not become a router between its other networks (moby#39439): the fence
-/// comes first. Returns the family (whether it is IPv6) if it was switched on.
-fn forward(plan: &NetworkPlan, sysctls: &ProcSys, ipv6: bool) -> Result<Option<bool>, AttachError> {
-    let name = if ipv6 { "net/ipv6/conf/all/forwarding" } else { "net/ipv4/ip_forward" };
-    let cannot = |e| AttachError::sysctl(name, "1", e);
-    if sysctls.read(name).map_err(cannot)? == "1" {
-        return Ok(None);
-    }
-    if plan.host.firewall {
-        ruleset::fence(&plan.table, &[ipv6])
-            .map_err(|source| AttachError::Rules { table: plan.table.clone(), source })?;
-    }
-    sysctls.write(name, "1").map_err(cannot)?;
-    Ok(Some(ipv6))
 }
 
 /// Whether the firewall can see what passes within a bridge at all.
@@ -161,32 +142,6 @@ fn bridge_settings(
         // Lets 127.0.0.1:8080 be translated to a container; fenced in rules.rs.
         let name = format!("net/ipv4/conf/{interface}/route_localnet");
         sysctls.write(&name, "1").map_err(|e| AttachError::sysctl(&name, "1", e))?;
-    }
-    Ok(())
-}
-
-/// A host that forwards IPv6 ignores router advertisements from then on, and loses
-/// the default route it has from them, unless that interface's accept_ra is 2
-/// (kernel documentation, ip-sysctl). Only when forwarding is about to be turned on.
-fn keep_router_advertisements(sysctls: &ProcSys) -> io::Result<()> {
-    if sysctls.read("net/ipv6/conf/all/forwarding")? == "1" {
-        return Ok(());
-    }
-    // Routers announce their link-local address.
-    let announced: BTreeSet<u32> = facts::read_routes()?
-        .into_iter()
-        .filter(|route| route.prefix == 0)
-        .filter(|route| matches!(route.gateway, Some(IpAddr::V6(g)) if g.is_unicast_link_local()))
-        .filter_map(|route| route.link)
-        .collect();
-    if announced.is_empty() {
-        return Ok(());
-    }
-    for link in facts::read_links()?.iter().filter(|link| announced.contains(&link.index)) {
-        let name = format!("net/ipv6/conf/{}/accept_ra", link.name);
-        if sysctls.read(&name)? == "1" {
-            sysctls.write(&name, "2")?;
-        }
     }
     Ok(())
 }
