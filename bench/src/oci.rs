@@ -92,6 +92,8 @@ fn configure(bundle: &Path, args: &[&str]) -> Result<()> {
     let path = bundle.join("config.json");
     let text = std::fs::read(&path).map_err(|e| e.to_string())?;
     let mut config: serde_json::Value = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
+    // The oldest that says all of this: Debian's crun refuses versions it does not know.
+    config["ociVersion"] = "1.0.2".into();
     config["process"]["terminal"] = false.into();
     config["process"]["args"] = serde_json::json!(args);
     std::fs::write(&path, config.to_string()).map_err(|e| e.to_string())
