@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use rcnt_base::report::{ExitKind, StartError};
 use rcnt_images as images;
 use rcnt_netstack as netstack;
+use rustix::io::Errno;
 
 use crate::config::ConfigError;
 use crate::request::RequestError;
@@ -284,10 +285,8 @@ impl EngineError {
                 Some("rcnt network ls lists the networks, rcnt network create makes one")
             }
             EngineError::JoinStopped(_) => Some("start that container first"),
-            // ENOSYS, which says nothing of what is missing.
-            EngineError::Start(error)
-                if error.message.to_lowercase().contains("function not implemented") =>
-            {
+            // It says nothing of what is missing.
+            EngineError::Start(error) if error.errno == Some(Errno::NOSYS.raw_os_error()) => {
                 Some("rcnt needs Linux 5.12 or later, with overlayfs and all namespaces")
             }
             EngineError::Destination(_) => {

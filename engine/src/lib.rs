@@ -33,6 +33,7 @@ mod etc_files;
 pub mod exec;
 mod facts;
 pub mod graph;
+mod input;
 pub mod inspect;
 pub mod journal;
 mod links;

@@ -325,7 +325,12 @@ mod tests {
         let (parent, child) = pair().unwrap();
         child.executing(None, "").unwrap();
         let huge = "é\u{1}".repeat(100_000);
-        let sent = StartError { stage: "exec".into(), message: huge, kind: ExitKind::NotFound };
+        let sent = StartError {
+            stage: "exec".into(),
+            message: huge,
+            kind: ExitKind::NotFound,
+            errno: None,
+        };
         child.failed(&sent);
         drop(child);
         assert_eq!(parent.wait().unwrap_err().kind, ExitKind::NotFound);
@@ -335,7 +340,12 @@ mod tests {
     fn the_last_words_of_a_child_that_did_not_listen_are_heard() {
         let (parent, child) = pair().unwrap();
         parent.go().unwrap();
-        let sent = StartError { stage: "x".into(), message: "y".into(), kind: ExitKind::NotFound };
+        let sent = StartError {
+            stage: "x".into(),
+            message: "y".into(),
+            kind: ExitKind::NotFound,
+            errno: None,
+        };
         child.failed(&sent);
         drop(child);
         assert_eq!(parent.wait().unwrap_err(), sent);
@@ -356,7 +366,12 @@ mod tests {
     #[test]
     fn the_last_words_are_the_childs_own_or_none() {
         let (parent, child) = pair().unwrap();
-        let sent = StartError { stage: "x".into(), message: "y".into(), kind: ExitKind::NotFound };
+        let sent = StartError {
+            stage: "x".into(),
+            message: "y".into(),
+            kind: ExitKind::NotFound,
+            errno: None,
+        };
         child.executing(None, "").unwrap();
         child.failed(&sent);
         drop(child);

@@ -1,6 +1,6 @@
 //! An exec'd process, child of this one: pipes or a pty, and a pidfd.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rcnt_base::sys::child;
@@ -9,16 +9,14 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::Event;
+use crate::input::Input;
 
 /// What a process that was joined to a container is connected to.
 #[derive(Debug)]
 pub struct Local {
     pid: Pid,
     pidfd: OwnedFd,
-    stdin: Option<std::fs::File>,
-    unsent: Vec<u8>,
-    /// Close stdin once `unsent` is written.
-    closing: bool,
+    input: Input,
     stdout: Option<std::fs::File>,
     stderr: Option<std::fs::File>,
     terminal: bool,
@@ -40,9 +38,7 @@ impl Local {
         Ok(Self {
             pid,
             pidfd,
-            stdin: stdin.map(Into::into),
-            unsent: Vec::new(),
-            closing: false,
+            input: Input::new(stdin),
             stdout: Some(stdout.into()),
             stderr: Some(stderr.into()),
             terminal: false,
@@ -57,14 +53,12 @@ impl Local {
         master: OwnedFd,
         stdin: bool,
     ) -> io::Result<Self> {
-        let input = if stdin { Some(master.try_clone()?.into()) } else { None };
+        let input = if stdin { Some(master.try_clone()?) } else { None };
         rustix::io::ioctl_fionbio(&master, true)?;
         Ok(Self {
             pid,
             pidfd,
-            stdin: input,
-            unsent: Vec::new(),
-            closing: false,
+            input: Input::new(input),
             stdout: Some(master.into()),
             stderr: None,
             terminal: true,
@@ -83,18 +77,16 @@ impl Local {
         if self.exit.is_none() {
             fds.push(PollFd::new(&self.pidfd, PollFlags::IN));
         }
-        if let (Some(stdin), false) = (&self.stdin, self.unsent.is_empty()) {
-            fds.push(PollFd::new(stdin, PollFlags::OUT));
-        }
+        fds.extend(self.input.poll_fd());
         fds
     }
 
     pub(super) fn unsent(&self) -> usize {
-        self.unsent.len()
+        self.input.unsent()
     }
 
     pub(super) fn read(&mut self) -> io::Result<Vec<Event>> {
-        self.flush();
+        self.input.flush();
         // The exit first: what was written before it is then surely readable.
         if self.exit.is_none() {
             self.exit = reap(self.pidfd.as_fd())?;
@@ -113,10 +105,7 @@ impl Local {
     }
 
     pub(super) fn write_input(&mut self, bytes: &[u8]) {
-        if self.stdin.is_some() {
-            self.unsent.extend_from_slice(bytes);
-            self.flush();
-        }
+        self.input.write(bytes);
     }
 
     pub(super) fn close_input(&mut self) {
@@ -124,27 +113,7 @@ impl Local {
             // A terminal has no end of its own: ^D at the start of a line is it.
             self.write_input(&[4]);
         }
-        self.closing = true;
-        self.flush();
-    }
-
-    /// Writes what the command's stdin takes now.
-    fn flush(&mut self) {
-        while let (Some(stdin), false) = (&mut self.stdin, self.unsent.is_empty()) {
-            match stdin.write(&self.unsent) {
-                Ok(written) => drop(self.unsent.drain(..written)),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // It does not read any more: nothing else is lost by that.
-                Err(_) => {
-                    self.unsent.clear();
-                    self.closing = true;
-                }
-            }
-        }
-        if self.closing {
-            self.stdin = None;
-        }
+        self.input.close();
     }
 
     pub(super) fn resize(&self, rows: u16, columns: u16) {

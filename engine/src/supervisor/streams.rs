@@ -1,13 +1,14 @@
 //! Our side of the command's streams: pipes, or the master of its pty.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::log::Stream;
+use crate::input::Input;
 
 /// Bytes of input kept for a command that does not read them yet.
 const MOST_INPUT: usize = 256 << 10;
@@ -15,16 +16,13 @@ const MOST_INPUT: usize = 256 << 10;
 /// The streams of one command; all non-blocking.
 #[derive(Debug)]
 pub(super) struct Streams {
-    stdin: Option<File>,
+    input: Input,
     stdout: Option<File>,
     stderr: Option<File>,
     terminal: bool,
     /// Nobody held the pty's other side when it was last read. It stays readable
     /// then, with an error, so it is not polled.
     hung_up: bool,
-    input: Vec<u8>,
-    /// Close stdin once `input` is written.
-    closing: bool,
 }
 
 impl Streams {
@@ -41,13 +39,11 @@ impl Streams {
             rustix::io::ioctl_fionbio(fd, true)?;
         }
         Ok(Self {
-            stdin: stdin.map(Into::into),
+            input: Input::new(stdin),
             stdout: Some(stdout.into()),
             stderr: Some(stderr.into()),
             terminal: false,
             hung_up: false,
-            input: Vec::new(),
-            closing: false,
         })
     }
 
@@ -57,21 +53,19 @@ impl Streams {
     /// It cannot be made non-blocking.
     pub(super) fn terminal(master: OwnedFd, interactive: bool) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&master, true)?;
-        let stdin = if interactive { Some(master.try_clone()?.into()) } else { None };
+        let stdin = if interactive { Some(master.try_clone()?) } else { None };
         Ok(Self {
-            stdin,
+            input: Input::new(stdin),
             stdout: Some(master.into()),
             stderr: None,
             terminal: true,
             hung_up: false,
-            input: Vec::new(),
-            closing: false,
         })
     }
 
     /// Whether more input may be taken from clients.
     pub(super) fn take_input(&self) -> bool {
-        self.input.len() < MOST_INPUT
+        self.input.unsent() < MOST_INPUT
     }
 
     /// What to poll: stdout, stderr, stdin. Output is taken only while the
@@ -83,45 +77,25 @@ impl Streams {
                 self.stdout.iter().chain(&self.stderr).map(|f| PollFd::new(f, PollFlags::IN)),
             );
         }
-        if let (Some(stdin), false) = (&self.stdin, self.input.is_empty()) {
-            fds.push(PollFd::new(stdin, PollFlags::OUT));
-        }
+        fds.extend(self.input.poll_fd());
         fds
     }
 
     /// Queues input and writes what the command takes.
     pub(super) fn write_input(&mut self, bytes: &[u8]) {
-        if self.stdin.is_some() && !self.closing {
-            self.input.extend_from_slice(bytes);
-            self.flush_input();
-        }
+        self.input.write(bytes);
     }
 
     /// Ends stdin when all input is written. A terminal stays open, as docker's.
     pub(super) fn close_input(&mut self) {
         if !self.terminal {
-            self.closing = true;
-            self.flush_input();
+            self.input.close();
         }
     }
 
     /// Writes what the command's stdin takes now.
     pub(super) fn flush_input(&mut self) {
-        while let (Some(stdin), false) = (&mut self.stdin, self.input.is_empty()) {
-            match stdin.write(&self.input) {
-                Ok(n) => drop(self.input.drain(..n)),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.input.clear();
-                    self.closing = true;
-                }
-            }
-        }
-        self.input.shrink_to(0);
-        if self.closing {
-            self.stdin = None;
-        }
+        self.input.flush();
     }
 
     /// Reads a chunk of each stream that has one; `false` when there was none.

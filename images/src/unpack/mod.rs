@@ -4,7 +4,7 @@
 //!
 //! - [`decode`] compression by magic, diff id, expansion bound
 //! - [`tar`], [`header`], [`pax`], [`sparse`] the stream as entries (pure)
-//! - [`tree`], [`mod@file`] entries as files, contained below one directory
+//! - [`tree`], [`place`], [`mod@file`] entries as files, contained below one directory
 //!
 //! Bounds: expansion at most 1100-fold beyond the first 64 MiB; file data at
 //! most what the disk has free less a twentieth; extended headers 1 MiB; sparse
@@ -18,6 +18,7 @@ mod header;
 mod later;
 pub(crate) mod path;
 mod pax;
+mod place;
 mod sparse;
 pub(crate) mod tar;
 mod tree;

@@ -7,14 +7,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, XattrFlags, chownat,
-    fchmod, fchown, fsetxattr, futimens, linkat, lsetxattr, mkdirat, mknodat, openat, openat2,
-    statat, symlinkat, unlinkat, utimensat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags, chownat, fchmod, fchown,
+    futimens, linkat, lsetxattr, mkdirat, mknodat, openat, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -22,11 +20,10 @@ use super::error::{UnpackError, printable};
 use super::file::{File, ignoring_unsupported, set_xattr, timestamps};
 use super::later::{DirectoryMeta, Later};
 use super::path::LayerPath;
+use super::place::{DIRECTORY, Place, is_whiteout, open_below, set_opaque};
 use super::tar::{Entry, Kind};
-use crate::overlay::{OPAQUE_XATTR, Whiteout, may_carry, whiteout};
+use crate::overlay::{Whiteout, may_carry, whiteout};
 
-const DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 /// Directories kept open: archives go through a tree in order.
 const OPEN_MAX: usize = 64;
 
@@ -38,28 +35,6 @@ pub(crate) struct Tree {
     later: Later,
     /// What open(2) takes off a mode; the process's own.
     umask: u32,
-}
-
-/// Where an entry goes: its parent, open, and its name there.
-struct Place<'a> {
-    parent: Rc<OwnedFd>,
-    name: &'a [u8],
-    full: &'a LayerPath,
-}
-
-impl Place<'_> {
-    fn error(&self, action: &'static str) -> impl Fn(Errno) -> UnpackError {
-        let name = printable(self.full.bytes());
-        move |e| UnpackError::Write { action, name: name.clone(), source: e.into() }
-    }
-
-    fn refuse<T>(&self, what: &'static str) -> Result<T, UnpackError> {
-        Err(UnpackError::Entry { name: printable(self.full.bytes()), what })
-    }
-
-    fn stat(&self) -> rustix::io::Result<Stat> {
-        statat(&self.parent, self.name, AtFlags::SYMLINK_NOFOLLOW)
-    }
 }
 
 impl Tree {
@@ -392,27 +367,6 @@ impl Tree {
             Err(e) => Err(place.error("create")(e)),
         }
     }
-}
-
-fn open_below(root: &OwnedFd, path: &[u8]) -> rustix::io::Result<OwnedFd> {
-    let path = if path.is_empty() { b"." } else { path };
-    let path = std::ffi::OsStr::from_bytes(path);
-    let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    loop {
-        // EAGAIN: a rename somewhere on the system raced with the look-up (openat2(2)).
-        match openat2(root, path, DIRECTORY, Mode::empty(), how) {
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            done => return done,
-        }
-    }
-}
-
-fn set_opaque(dir: &OwnedFd) -> rustix::io::Result<()> {
-    fsetxattr(dir, OPAQUE_XATTR, b"y", XattrFlags::empty())
-}
-
-fn is_whiteout(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
 /// This process's umask; when it cannot be read, one that trusts no mode.

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rcnt_base::report::{ExitKind, StartError};
+use rcnt_base::report::{ExitKind, PlainErrno, StartError};
 
 use super::command::CommandError;
 use crate::cgroup::CgroupError;
@@ -93,17 +93,12 @@ impl InitError {
     }
 }
 
-/// The kernel's reason as other runtimes put it: "operation not permitted",
-/// without Rust's capital and number, which scripts do not expect.
+/// The kernel's reason in [`PlainErrno`]'s words; other errors as they are.
 pub(crate) fn in_plain_words(error: io::Error) -> io::Error {
-    if error.raw_os_error().is_none() {
-        return error;
+    match error.raw_os_error() {
+        Some(number) => io::Error::new(error.kind(), PlainErrno(number)),
+        None => error,
     }
-    let text = error.to_string();
-    let words = text.split(" (os error").next().unwrap_or(&text);
-    let mut letters = words.chars();
-    let first = letters.next().map(|c| c.to_lowercase().to_string()).unwrap_or_default();
-    io::Error::new(error.kind(), format!("{first}{}", letters.as_str()))
 }
 
 /// Says what was being tried when a call failed.

@@ -355,7 +355,7 @@ fn closure() {
     let mut inside = || {
         let theirs = std::fs::read_link("/proc/self/ns/net").unwrap();
         let message = format!("{} {}", theirs != ours, rustix::process::getpid());
-        Err(StartError { stage: "network".into(), message, kind: ExitKind::General })
+        Err(StartError { stage: "network".into(), message, kind: ExitKind::General, errno: None })
     };
     let (io, _read) = pipes();
     let mut init = spawn(&container.plan, io, &mut inside).unwrap();
