@@ -9,6 +9,7 @@
 //! ```
 //!
 //! - `message`, `answer`, `zone`: the decisions, pure
+//! - `post`: datagrams in and out, many at a time
 //! - `inside`: the sockets, and what makes port 53 lead to them
 //! - `watch`: the zone is read again when a network's members change
 //! - `servers`: whom to ask, and in which order; `upstream`: one forwarded question
@@ -28,6 +29,7 @@ mod answer;
 mod dice;
 mod inside;
 mod message;
+mod post;
 mod serve;
 mod servers;
 mod stream;

@@ -2,6 +2,7 @@
 //! that neither std nor rustix covers, behind a safe function; each block names
 //! the contract it relies on and why it holds.
 
+pub mod batch;
 pub mod bpf;
 pub mod child;
 pub mod datagram;

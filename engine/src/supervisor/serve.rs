@@ -76,6 +76,9 @@ pub(super) fn until_exit(
             (None, true) => Patience::For(QUIET),
             (None, false) => Patience::Small,
         };
+        if let (Patience::Small, Some(names)) = (&patience, running.names.as_mut()) {
+            names.rest();
+        }
         let Ready { any, streams, relayed, named, clients: ready, signal, exited } =
             wait(&running, clients, relay, patience);
         if running.streams.is_hung_up() {
@@ -96,8 +99,8 @@ pub(super) fn until_exit(
         if relayed || limit.is_some() {
             relay.serve();
         }
-        if let Some(names) = running.names.as_mut().filter(|_| named || limit.is_some()) {
-            names.serve();
+        if let Some(names) = running.names.as_mut() {
+            names.serve(named);
         }
         let requests = clients.serve(&ready);
         let mut handed = clients.take_handed();
@@ -160,7 +163,7 @@ struct Ready {
     any: bool,
     streams: bool,
     relayed: bool,
-    named: bool,
+    named: [PollFlags; 2],
     clients: Vec<PollFlags>,
     signal: bool,
     exited: bool,
@@ -175,7 +178,7 @@ fn wait(running: &Running, clients: &Clients, relay: &Relay, patience: Patience)
     fds.extend(streams);
     fds.extend(relay.poll_fds());
     let first_name = fds.len();
-    fds.extend(running.names.iter().map(|names| PollFd::new(names, PollFlags::IN)));
+    fds.extend(running.names.iter().flat_map(Resolver::poll_fds));
     let first_client = fds.len();
     fds.extend(clients.poll_fds(running.streams.take_input()));
     // An interrupted wait is a wait without news.
@@ -195,7 +198,10 @@ fn wait(running: &Running, clients: &Clients, relay: &Relay, patience: Patience)
         signal: any(1..2),
         streams: any(2..first_relay),
         relayed: any(first_relay..first_name),
-        named: any(first_name..first_client),
+        named: match happened.get(first_name..first_client) {
+            Some(&[datagrams, others]) => [datagrams, others],
+            _ => [PollFlags::empty(); 2],
+        },
         clients: happened.get(first_client..).unwrap_or_default().to_vec(),
     }
 }

@@ -10,13 +10,12 @@ use domain::rdata::{A, Aaaa, Ptr};
 
 use super::dice::Dice;
 use super::message::Query;
+use super::post::LONGEST;
 use super::zone::{Addresses, Zone};
 
 /// Nobody shall remember our answers: a container that is started again may have
 /// another address, and asking again costs a trip over loopback.
 const TTL: Ttl = Ttl::ZERO;
-/// What we take over UDP, said in our own OPT records.
-pub(super) const OUR_UDP: u16 = 4096;
 /// Bytes of an OPT record without options.
 const OPT: usize = 11;
 /// The most a message over TCP can have.
@@ -143,7 +142,7 @@ fn finish(query: &Query<'_>, rcode: OptRcode, mut builder: Builder, cut: bool) -
     if let Some(edns) = query.edns {
         // RFC 6891, section 6.1.1: who sends one gets one. Memory is the only limit.
         let _ = builder.opt(|opt| {
-            opt.set_udp_payload_size(OUR_UDP);
+            opt.set_udp_payload_size(LONGEST);
             opt.set_dnssec_ok(edns.dnssec);
             opt.set_rcode(rcode);
             Ok(())
@@ -302,7 +301,7 @@ mod tests {
         let zone = zone::tests::zone(&[]);
         let Decision::Answer(answer) = ask(&bytes, &zone, Transport::Udp) else { panic!() };
         let message = Message::from_slice(&answer).unwrap();
-        assert_eq!(message.opt().unwrap().udp_payload_size(), OUR_UDP);
+        assert_eq!(message.opt().unwrap().udp_payload_size(), LONGEST);
         let mut newer = bytes;
         let version = newer.len() - 5;
         newer[version] = 1;

@@ -68,6 +68,12 @@ pub(super) fn read(bytes: &[u8]) -> Received<'_> {
     Received::Query(Query { message, question, name, edns })
 }
 
+/// What is answered to a query of which nothing but its header can be believed.
+pub(super) fn malformed(bytes: &[u8]) -> Option<Vec<u8>> {
+    let message = Message::from_slice(bytes).ok().filter(|message| !message.header().qr())?;
+    Some(bare(message, Rcode::FORMERR))
+}
+
 /// A header that refuses, without the question that could not be read.
 fn bare(message: &Message<[u8]>, rcode: Rcode) -> Vec<u8> {
     let mut builder = MessageBuilder::new_vec();

@@ -1,23 +1,24 @@
-//! The resolver's one loop: everything it listens to hangs on one epoll
-//! descriptor, which the supervisor polls beside its own. Nothing here waits.
+//! The resolver's one loop: its supervisor polls two descriptors beside its own, the
+//! socket that nearly all questions come from, and an epoll descriptor on which
+//! everything else hangs. Nothing here waits.
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Instant;
 
 use domain::base::Rtype;
 use domain::base::iana::OptRcode;
+use rcnt_base::sys::batch;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::io::Errno;
-use rustix::net::{self, RecvFlags, SendFlags};
+use rustix::event::{PollFd, PollFlags};
 
-use super::answer::{self, Decision, OUR_UDP, Transport};
+use super::answer::{self, Decision, Transport};
 use super::dice::Xorshift;
 use super::inside::{self, Doors, visiting};
 use super::message::{self, Query, Received};
+use super::post::{Inbox, Outbox, Question};
 use super::servers::Servers;
 use super::stream::{self, Connection};
 use super::token::{Token, watch};
@@ -29,8 +30,8 @@ use super::{NamesError, NamesPlan};
 const MOST_EXCHANGES: usize = 200;
 /// Clients over TCP at the same time.
 const MOST_CONNECTIONS: usize = 32;
-/// Datagrams taken in before the supervisor looks after other things.
-const BURST: usize = 256;
+/// Batches of datagrams taken in before the supervisor looks after other things.
+const BURST: usize = 16;
 /// The host's list of name servers.
 const HOSTS_FILE: &str = "/etc/resolv.conf";
 
@@ -48,6 +49,8 @@ pub struct Resolver {
     connections: Vec<Option<Connection>>,
     serial: u32,
     dice: Xorshift,
+    inbox: Inbox,
+    outbox: Outbox,
 }
 
 /// What an exchange in `slot` may use of the resolver: all but the exchanges.
@@ -61,12 +64,6 @@ macro_rules! outside {
             },
         }
     };
-}
-
-impl AsFd for Resolver {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.epoll.as_fd()
-    }
 }
 
 impl Resolver {
@@ -83,9 +80,8 @@ impl Resolver {
     fn listen(plan: NamesPlan, netns: OwnedFd) -> io::Result<Self> {
         let doors = visiting(netns.as_fd(), inside::open)?;
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        for (socket, token) in [(&doors.udp, Token::Udp), (&doors.tcp, Token::Tcp)] {
-            epoll::add(&epoll, socket, EventData::new_u64(token.number()), EventFlags::IN)?;
-        }
+        let token = EventData::new_u64(Token::Tcp.number());
+        epoll::add(&epoll, &doors.tcp, token, EventFlags::IN)?;
         Ok(Self {
             epoll,
             doors,
@@ -97,6 +93,8 @@ impl Resolver {
             connections: Vec::new(),
             serial: 0,
             dice: Xorshift::new()?,
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
         })
     }
 
@@ -121,18 +119,38 @@ impl Resolver {
         exchanges.chain(connections).min()
     }
 
-    /// Does all there is to do now, and returns. To be called when the descriptor is
-    /// readable and when the deadline has passed.
-    pub fn serve(&mut self) {
+    /// What is to be polled for news.
+    pub fn poll_fds(&self) -> [PollFd<'_>; 2] {
+        [PollFd::new(&self.doors.udp, PollFlags::IN), PollFd::new(&self.epoll, PollFlags::IN)]
+    }
+
+    /// Does all there is to do now, and returns. To be called with what has happened to
+    /// [`Self::poll_fds`], and when the deadline has passed.
+    pub fn serve(&mut self, [datagrams, others]: [PollFlags; 2]) {
+        let now = Instant::now();
+        if !datagrams.is_empty() {
+            self.datagrams(now);
+        }
+        if !others.is_empty() {
+            self.others(now);
+        }
+        self.overdue(now);
+        self.outbox.send(&self.doors.udp);
+    }
+
+    /// Gives back the memory that only those need who are being asked.
+    pub fn rest(&mut self) {
+        self.inbox = Inbox::default();
+        self.outbox = Outbox::default();
+    }
+
+    fn others(&mut self, now: Instant) {
         let mut events = Vec::with_capacity(64);
         let nothing = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        // Without news there may still be something overdue.
         let _ = epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&nothing));
-        let now = Instant::now();
         for event in events {
             let (data, flags) = (event.data, event.flags);
             match Token::of(data.u64()) {
-                Token::Udp => self.datagrams(now),
                 Token::Tcp => self.newcomer(now),
                 Token::Connection(slot) => self.client(slot, flags, now),
                 Token::Attempt(slot, nth) => {
@@ -140,35 +158,60 @@ impl Resolver {
                 }
             }
         }
-        self.overdue(now);
     }
 
     fn datagrams(&mut self, now: Instant) {
-        let mut buffer = [0u8; OUR_UDP as usize];
+        let mut inbox = std::mem::take(&mut self.inbox);
         for _ in 0..BURST {
-            // A longer one is cut, and refused as malformed.
-            let (length, from) =
-                match net::recvfrom(&self.doors.udp, &mut buffer, RecvFlags::empty()) {
-                    Ok((length, _, Some(from))) => (length, from),
-                    // An error is an earlier answer that nobody took.
-                    Ok(_) | Err(Errno::INTR | Errno::CONNREFUSED) => continue,
-                    Err(_) => return,
-                };
-            let Ok(SocketAddr::V4(from)) = SocketAddr::try_from(from) else { continue };
-            let query = buffer.get(..length).unwrap_or_default();
-            if let Some(answer) = self.question(query, Origin::Udp(from), now) {
-                self.send(from, &answer);
+            let many = inbox.receive(&self.doors.udp);
+            if many > 0 {
+                // What was changed before a question was sent is in its answer.
+                self.watch.refresh();
+            }
+            for Question { bytes, from, cut } in (0..many).filter_map(|n| inbox.question(n)) {
+                let from = Origin::Udp(from);
+                match cut {
+                    false => self.question(bytes, from, now),
+                    // Nobody can tell what it says, with its end missing.
+                    true => message::malformed(bytes).iter().for_each(|a| self.deliver(from, a)),
+                }
+            }
+            self.outbox.send(&self.doors.udp);
+            // Others came since at best: they make the descriptor readable again.
+            if many < batch::MOST {
+                break;
+            }
+        }
+        self.inbox = inbox;
+    }
+
+    /// The one place where answers leave, whoever gave them: our own and others', over
+    /// UDP (soon after) and over TCP.
+    fn deliver(&mut self, to: Origin, answer: &[u8]) {
+        match to {
+            Origin::Udp(to) => self.outbox.push(&self.doors.udp, to, answer),
+            Origin::Tcp { slot, serial } => {
+                if let Some(connection) = self.connection(slot, serial) {
+                    connection.answer(answer);
+                }
             }
         }
     }
 
-    fn send(&self, to: SocketAddrV4, answer: &[u8]) {
-        // A client that is gone, or has no room, asks again if it still wants to know.
-        let _ = net::sendto(&self.doors.udp, answer, SendFlags::NOSIGNAL, &to);
+    /// The client over TCP in this slot, if it is still the one that asked.
+    fn connection(&mut self, slot: usize, serial: u32) -> Option<&mut Connection> {
+        self.connections.get_mut(slot)?.as_mut().filter(|c| c.serial == serial)
     }
 
     /// Answers a question, or forwards it.
-    fn question(&mut self, bytes: &[u8], origin: Origin, now: Instant) -> Option<Vec<u8>> {
+    fn question(&mut self, bytes: &[u8], origin: Origin, now: Instant) {
+        if let Some(answer) = self.answer(bytes, origin, now) {
+            self.deliver(origin, &answer);
+        }
+    }
+
+    /// The answer, when there is one now.
+    fn answer(&mut self, bytes: &[u8], origin: Origin, now: Instant) -> Option<Vec<u8>> {
         let query = match message::read(bytes) {
             Received::Query(query) => query,
             Received::Refused(answer) => return Some(answer),
@@ -217,8 +260,8 @@ impl Resolver {
         if progress == Progress::Failed {
             return failed(bytes);
         }
-        if let Origin::Tcp { slot, .. } = origin
-            && let Some(Some(connection)) = self.connections.get_mut(slot)
+        if let Origin::Tcp { slot, serial } = origin
+            && let Some(connection) = self.connection(slot, serial)
         {
             connection.waits();
         }
@@ -253,21 +296,20 @@ impl Resolver {
             Progress::Failed => failed(&exchange.query).unwrap_or_default(),
         };
         match exchange.origin {
-            Origin::Udp(from) => self.send(from, &message::cut_to_fit(answer, &exchange.query)),
-            Origin::Tcp { slot, serial } => self.tell(slot, serial, &answer, now),
+            to @ Origin::Udp(_) => {
+                self.deliver(to, &message::cut_to_fit(answer, &exchange.query));
+            }
+            to @ Origin::Tcp { slot, serial } => {
+                self.deliver(to, &answer);
+                if let Some(connection) = self.connection(slot, serial) {
+                    connection.waited();
+                    self.watch.refresh();
+                    self.questions(slot, now);
+                }
+            }
         }
         if self.exchanges.iter().all(Option::is_none) {
             self.exchanges = Vec::new();
-        }
-    }
-
-    /// Answers a client over TCP, if it is still the one that asked.
-    fn tell(&mut self, slot: usize, serial: u32, answer: &[u8], now: Instant) {
-        let connection = self.connections.get_mut(slot).and_then(Option::as_mut);
-        if let Some(connection) = connection.filter(|c| c.serial == serial) {
-            connection.waited();
-            connection.answer(answer);
-            self.questions(slot, now);
         }
     }
 
@@ -294,6 +336,7 @@ impl Resolver {
         if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
             connection.hang_up();
         }
+        self.watch.refresh();
         self.questions(slot, now);
     }
 
@@ -304,11 +347,7 @@ impl Resolver {
             connection.flush(now);
             let serial = connection.serial;
             let Some(question) = connection.question(now) else { break };
-            if let Some(answer) = self.question(&question, Origin::Tcp { slot, serial }, now)
-                && let Some(Some(connection)) = self.connections.get_mut(slot)
-            {
-                connection.answer(&answer);
-            }
+            self.question(&question, Origin::Tcp { slot, serial }, now);
         }
         self.look_after(slot, now);
     }

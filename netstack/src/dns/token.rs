@@ -8,7 +8,6 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 /// What an event is about, as a number: kind, slot, attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Token {
-    Udp,
     Tcp,
     Connection(usize),
     Attempt(usize, usize),
@@ -20,19 +19,17 @@ impl Token {
         let pack =
             |kind: u64, slot: usize, nth: usize| kind << 32 | (slot as u64) << 8 | nth as u64;
         match self {
-            Self::Udp => pack(0, 0, 0),
-            Self::Tcp => pack(1, 0, 0),
-            Self::Connection(slot) => pack(2, slot, 0),
-            Self::Attempt(slot, nth) => pack(3, slot, nth),
+            Self::Tcp => pack(0, 0, 0),
+            Self::Connection(slot) => pack(1, slot, 0),
+            Self::Attempt(slot, nth) => pack(2, slot, nth),
         }
     }
 
     pub(super) fn of(number: u64) -> Self {
         let (slot, nth) = ((number >> 8 & 0xff_ffff) as usize, (number & 0xff) as usize);
         match number >> 32 {
-            0 => Self::Udp,
-            1 => Self::Tcp,
-            2 => Self::Connection(slot),
+            0 => Self::Tcp,
+            1 => Self::Connection(slot),
             _ => Self::Attempt(slot, nth),
         }
     }
@@ -58,8 +55,7 @@ mod tests {
     #[test]
     fn every_number_is_its_token() {
         let attempt = Token::Attempt(199, 2);
-        for token in [Token::Udp, Token::Tcp, Token::Connection(0), Token::Connection(31), attempt]
-        {
+        for token in [Token::Tcp, Token::Connection(0), Token::Connection(31), attempt] {
             assert_eq!(Token::of(token.number()), token);
         }
     }

@@ -1,6 +1,6 @@
 //! Keeps a [`Zone`] as fresh as the members' files are.
 //!
-//! Asked at each burst of queries: one fstat(2) a network says whether anything
+//! Asked once for all queries that are there: one fstat(2) a network says whether anything
 //! has changed. No inotify: a user has 128 of them (fs.inotify.max_user_instances),
 //! and every change would wake every supervisor of the network, most of which
 //! serve nobody at the moment.
@@ -54,13 +54,17 @@ impl Watch {
         }
     }
 
-    /// The names as they are now.
-    pub(super) fn zone(&mut self) -> &Zone {
+    /// Has [`Self::zone`] be as the files are now.
+    pub(super) fn refresh(&mut self) {
         let Self { exec_root, directories, .. } = self;
         let stale = |d: &mut Directory| d.seen.is_none() || d.now(exec_root) != d.seen;
         if directories.iter_mut().any(stale) {
             self.read();
         }
+    }
+
+    /// The names as they were at the last refresh.
+    pub(super) fn zone(&self) -> &Zone {
         &self.zone
     }
 
@@ -184,6 +188,7 @@ mod tests {
     }
 
     fn last(watch: &mut Watch, name: &str) -> Option<u8> {
+        watch.refresh();
         watch.zone().find(name).map(|found| found.v4[0].octets()[3])
     }
 

@@ -3,7 +3,6 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ use domain::rdata::{A, AllRecordData, Txt};
 use rcnt_netstack::dns::{NamesPlan, Resolver};
 use rcnt_netstack::members::{self, Member};
 use rcnt_netstack::plan::Mac;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{Timespec, poll};
 
 use crate::cases::{Case, cases};
 use crate::world::{inside, sh};
@@ -93,12 +92,13 @@ fn start(servers: &[&str], internal: bool) -> Inside {
     let stopped = Arc::clone(&stop);
     let thread = std::thread::spawn(move || {
         while !stopped.load(Ordering::Relaxed) {
-            let fd = resolver.as_fd().try_clone_to_owned().unwrap();
             let deadline = resolver.deadline().map(|d| d.saturating_duration_since(Instant::now()));
             let wait = deadline.unwrap_or(Duration::MAX).min(Duration::from_millis(20));
             let wait = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
-            let _ = poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&wait));
-            resolver.serve();
+            let mut fds = resolver.poll_fds();
+            let _ = poll(&mut fds, Some(&wait));
+            let news = fds.map(|fd| fd.revents());
+            resolver.serve(news);
         }
     });
     Inside { stop, thread: Some(thread) }
