@@ -55,8 +55,9 @@ install: ## binaries, completions and manual pages below $(DESTDIR)$(PREFIX)
 uninstall: ## remove what install put there
 	scripts/install --remove '$(DESTDIR)$(PREFIX)'
 
-bench: build ## rcnt beside docker, podman, crun and runc, whichever are installed (ROUNDS=20)
-	@cargo run --quiet --locked -p rcnt-bench -- --rcnt target/rcnt --rcnt-oci target/rcnt-oci --rounds $(ROUNDS)
+bench: build ## rcnt beside docker, podman, crun and runc, whichever are installed (ROUNDS=20, ONLY=part)
+	@cargo run --quiet --locked -p rcnt-bench -- --rcnt target/rcnt --rcnt-oci target/rcnt-oci --rounds $(ROUNDS) \
+		$(if $(ONLY),--only $(ONLY))
 
 bench-record: build ## the same, written to docs/benchmarks.md
 	@cargo run --quiet --locked -p rcnt-bench -- --rcnt target/rcnt --rcnt-oci target/rcnt-oci --rounds $(ROUNDS) --record docs/benchmarks.md

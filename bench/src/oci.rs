@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Result;
-use crate::measure::{Contestant, Row, part, row, timed, turns};
+use crate::child::{quiet, timed};
+use crate::measure::{Contestant, Row, part, row, turns};
 use crate::peers::first_line;
-use crate::place::{Place, program, quiet};
+use crate::place::{Place, program};
 use crate::report::Table;
 
 const TITLE: &str = "OCI runtimes, each with the same bundle; the last columns are the floor, \
@@ -42,8 +43,6 @@ impl Runtime {
         let Kind::Oci { program, root, bundle } = &self.kind else { return None };
         let mut command = Command::new(program);
         command.arg("--root").arg(root).args(args).current_dir(bundle);
-        // Its output would be the container's, which must not keep us waiting.
-        command.stdout(std::process::Stdio::null());
         Some(command)
     }
 
@@ -67,13 +66,13 @@ pub(crate) fn table(ours: &Path, place: &Place, rounds: usize) -> Result<Table> 
     prepare_bundle(ours, &bundle)?;
     let runtimes = all(ours, place, &bundle)?;
     eprint!("measuring runtimes:");
-    let mut rows = vec![run(&runtimes, rounds)?, life(&runtimes, rounds)?];
+    let mut rows = vec![run(&runtimes, rounds), life(&runtimes, rounds)];
     rows.push(exec(&runtimes, &bundle, rounds)?);
     configure(&bundle, &["true"])?;
-    rows.extend(peak_memory(&runtimes)?);
+    rows.extend(peak_memory(&runtimes, &bundle));
     eprintln!();
     let names = runtimes.iter().map(|r| (r.name, r.version.clone())).collect();
-    Ok(Table { title: TITLE, names, rows })
+    Ok(Table { title: TITLE, note: "", rounds, names, rows })
 }
 
 fn prepare_bundle(ours: &Path, bundle: &Path) -> Result<()> {
@@ -133,65 +132,52 @@ fn all(ours: &Path, place: &Place, bundle: &Path) -> Result<Vec<Runtime>> {
     Ok(found)
 }
 
-fn run(runtimes: &[Runtime], rounds: usize) -> Result<Row> {
-    let medians = turns(runtimes, rounds, |runtime| timed(&mut runtime.run()).map(Some))?;
-    Ok(row("run of true", medians, vec![part("crun", 1.0 / 0.7), part("runc", 1.0 / 0.3)]))
+fn run(runtimes: &[Runtime], rounds: usize) -> Row {
+    let medians = turns(runtimes, rounds, |runtime| timed(&mut runtime.run()).map(Some));
+    row("run of true", medians, vec![part("crun", 1.0 / 0.7), part("runc", 1.0 / 0.3)])
 }
 
-fn life(runtimes: &[Runtime], rounds: usize) -> Result<Row> {
+fn life(runtimes: &[Runtime], rounds: usize) -> Row {
     let medians = turns(runtimes, rounds, |runtime| {
         let mut sum = 0.0;
         for args in [&["create", "life"][..], &["start", "life"], &["delete", "--force", "life"]] {
             let Some(mut command) = runtime.oci(args) else { return Ok(None) };
-            sum += discarding(&mut command)?;
+            sum += timed(&mut command)?;
         }
         Ok(Some(sum))
-    })?;
-    Ok(row("create + start + delete", medians, vec![part("crun", 1.0 / 0.6)]))
-}
-
-/// As [`timed`], for a command that leaves a container behind with its stderr.
-fn discarding(command: &mut Command) -> Result<f64> {
-    command.stdin(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-    let since = std::time::Instant::now();
-    let status = command.status().map_err(|e| e.to_string())?;
-    let took = since.elapsed().as_secs_f64() * 1e3;
-    if status.success() { Ok(took) } else { Err(format!("{command:?}: {status}")) }
+    });
+    row("create + start + delete", medians, vec![part("crun", 1.0 / 0.6)])
 }
 
 fn exec(runtimes: &[Runtime], bundle: &Path, rounds: usize) -> Result<Row> {
     configure(bundle, &["sleep", "1000"])?;
     for mut command in runtimes.iter().filter_map(|r| r.oci(&["run", "--detach", "lives"])) {
-        discarding(&mut command)?;
+        timed(&mut command)?;
     }
     let medians = turns(runtimes, rounds, |runtime| {
         runtime.oci(&["exec", "lives", "true"]).map(|mut command| timed(&mut command)).transpose()
     });
     for mut command in runtimes.iter().filter_map(|r| r.oci(&["delete", "--force", "lives"])) {
-        discarding(&mut command)?;
+        timed(&mut command)?;
     }
-    Ok(row("exec of true", medians?, vec![part("runc", 2.0)]))
+    Ok(row("exec of true", medians, vec![part("runc", 2.0)]))
 }
 
 /// The largest process of a `run`, as time(1) tells it, in KiB.
-fn peak_memory(runtimes: &[Runtime]) -> Result<Option<Row>> {
+fn peak_memory(runtimes: &[Runtime], bundle: &Path) -> Option<Row> {
     let Some(time) = program("time") else {
         eprintln!("\nrcnt-bench: without peak memory: no time(1)");
-        return Ok(None);
+        return None;
     };
-    let mut medians = Vec::new();
-    for runtime in runtimes {
+    let file = bundle.join("peak");
+    let medians = runtimes.iter().map(|runtime| {
         let run = runtime.run();
         let mut command = Command::new(&time);
-        command.args(["--format", "%M"]).arg(run.get_program()).args(run.get_args());
-        if let Some(dir) = run.get_current_dir() {
-            command.current_dir(dir);
-        }
-        command.stdin(std::process::Stdio::null());
-        let output = command.output().map_err(|e| e.to_string())?;
-        let text = String::from_utf8_lossy(&output.stderr);
-        medians.push(text.trim().parse::<f64>().ok());
-    }
-    let work = "peak memory of run";
-    Ok(Some(Row { work, unit: "KiB", medians, goals: vec![part("crun", 1.0)] }))
+        command.args(["--format", "%M", "--output"]).arg(&file);
+        command.arg(run.get_program()).args(run.get_args()).current_dir(bundle);
+        quiet(&mut command).ok()?;
+        std::fs::read_to_string(&file).ok()?.trim().parse::<f64>().ok()
+    });
+    let work = "peak memory of run".to_owned();
+    Some(Row { work, unit: "KiB", medians: medians.collect(), goals: vec![part("crun", 1.0)] })
 }

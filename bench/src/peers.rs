@@ -5,8 +5,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rcnt_tests::archive::{Image, Layer};
+
 use crate::Result;
-use crate::place::{Place, program, quiet};
+use crate::child::{quiet, timed};
+use crate::host::{Host, Namespace};
+use crate::place::{Place, program};
 
 /// One contestant.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub(crate) struct Peer {
     /// Names of the processes it keeps per container (`comm`, 15 characters).
     helpers: &'static [&'static str],
     daemon: Option<Child>,
+    /// Where it and its containers live.
+    pub(crate) host: Host,
 }
 
 impl Peer {
@@ -32,13 +38,36 @@ impl Peer {
         if verb == "run" {
             command.args(&self.run_flags);
         }
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.args(args);
         command
     }
 
-    /// `true` in a new container without a network.
-    pub(crate) fn run_true(&self) -> Command {
-        self.command("run", &["--rm", "--net=none", "busybox", "true"])
+    /// Runs `verb`; returns what it printed.
+    pub(crate) fn ask(&self, verb: &str, args: &[&str]) -> Result<String> {
+        self.host.network.inside(|| quiet(&mut self.command(verb, args)))
+    }
+
+    /// Runs `verb`; returns how many milliseconds it took.
+    pub(crate) fn time(&self, verb: &str, args: &[&str]) -> Result<f64> {
+        self.host.network.inside(|| timed(&mut self.command(verb, args)))
+    }
+
+    /// Removes running containers at once.
+    pub(crate) fn remove(&self, names: &[&str]) -> Result<f64> {
+        // podman asks first and waits ten seconds unless told.
+        let flags: &[&str] = if self.name == "podman" { &["-f", "-t", "0"] } else { &["-f"] };
+        self.time("rm", &[flags, names].concat())
+    }
+
+    /// The network namespace of a running container.
+    pub(crate) fn inside_of(&self, container: &str) -> Result<Namespace> {
+        Namespace::of(self.pid_of(container)?)
+    }
+
+    /// The first process of a running container.
+    pub(crate) fn pid_of(&self, container: &str) -> Result<u32> {
+        let text = self.ask("inspect", &["-f", "{{.State.Pid}}", container])?;
+        text.trim().parse().map_err(|_| format!("no pid: {text}"))
     }
 
     /// Memory of its helper processes in KiB: each page divided by its users.
@@ -70,11 +99,18 @@ impl Drop for Peer {
     }
 }
 
-/// rcnt and every peer that is installed, each with the image `busybox`.
+/// rcnt and every peer that is installed, each with the image `busybox`, which
+/// has this program as well.
 pub(crate) fn all(rcnt: &Path, place: &Place) -> Result<Vec<Peer>> {
     let image = place.dir.join("busybox.tar");
-    std::fs::write(&image, rcnt_tests::fixtures::busybox()).map_err(|e| e.to_string())?;
-    let mut peers = vec![prepare_rcnt(rcnt, place, &image)?];
+    let own = std::env::current_exe().and_then(std::fs::read).map_err(|e| e.to_string())?;
+    let layers = [
+        rcnt_tests::fixtures::busybox_layer(),
+        Layer::new().dir("bin", 0o755).file("bin/rcnt-bench", 0o755, own),
+    ];
+    std::fs::write(&image, Image::new(&layers).docker_archive("busybox"))
+        .map_err(|e| e.to_string())?;
+    let mut peers = vec![prepare_rcnt(rcnt, place, "rcnt", &image)?];
     type Prepare = fn(&Path, &Place, &Path) -> Result<Peer>;
     let known: [(&str, &str, Prepare); 2] =
         [("docker", "dockerd", prepare_docker), ("podman", "podman", prepare_podman)];
@@ -88,15 +124,16 @@ pub(crate) fn all(rcnt: &Path, place: &Place) -> Result<Vec<Peer>> {
     Ok(peers)
 }
 
-fn prepare_rcnt(path: &Path, place: &Place, image: &Path) -> Result<Peer> {
+/// An instance of ours below `name`.
+pub(crate) fn prepare_rcnt(path: &Path, place: &Place, name: &str, image: &Path) -> Result<Peer> {
     let config = place.dir.join("rcnt.toml");
     std::fs::write(&config, "").map_err(|e| e.to_string())?;
-    let flag = |name: &str, dir: &str| format!("--{name}={}", place.dir.join(dir).display());
+    let dir = |suffix: &str| place.dir.join(format!("{name}-{suffix}")).display().to_string();
     let prefix = vec![
         path.display().to_string(),
-        flag("data-root", "rcnt-data"),
-        flag("exec-root", "rcnt-run"),
-        flag("config", "rcnt.toml"),
+        format!("--data-root={}", dir("data")),
+        format!("--exec-root={}", dir("run")),
+        format!("--config={}", config.display()),
     ];
     let peer = Peer {
         name: "rcnt",
@@ -105,9 +142,9 @@ fn prepare_rcnt(path: &Path, place: &Place, image: &Path) -> Result<Peer> {
         run_flags: Vec::new(),
         helpers: &["rcnt"],
         daemon: None,
+        host: Host::new()?,
     };
-    quiet(peer.command("load", &["-i"]).arg(image))?;
-    Ok(peer)
+    load(peer, image)
 }
 
 fn prepare_docker(dockerd: &Path, place: &Place, image: &Path) -> Result<Peer> {
@@ -116,23 +153,23 @@ fn prepare_docker(dockerd: &Path, place: &Place, image: &Path) -> Result<Peer> {
     std::fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
     let log = std::fs::File::create(dir.join("log")).map_err(|e| e.to_string())?;
     let socket = format!("unix://{}", dir.join("socket").display());
-    // A network namespace of its own: its FORWARD policy DROP is for it alone.
-    let start = "ip link set lo up; exec \"$@\"";
-    let mut daemon = Command::new("unshare");
-    daemon.args(["--net", "sh", "-c", start, "sh"]).arg(dockerd);
+    let host = Host::new()?;
+    let mut daemon = Command::new(dockerd);
     daemon.arg("--data-root").arg(dir.join("data")).arg("--exec-root").arg(dir.join("run"));
     daemon.arg("--pidfile").arg(dir.join("pid")).args(["-H", &socket]);
-    let daemon = daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+    daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    let daemon = host.network.inside(|| daemon.spawn().map_err(|e| e.to_string()))?;
     let mut peer = Peer {
         name: "docker",
         version: first_line(Command::new(dockerd).arg("--version"))?,
         prefix: vec![client.display().to_string(), "-H".to_owned(), socket],
         run_flags: Vec::new(),
         helpers: &["containerd-shim", "docker-proxy"],
-        daemon: Some(daemon.map_err(|e| e.to_string())?),
+        daemon: Some(daemon),
+        host,
     };
     let until = Instant::now() + Duration::from_secs(30);
-    while quiet(&mut peer.command("version", &[])).is_err() {
+    while peer.ask("version", &[]).is_err() {
         let ended = peer.daemon.as_mut().is_some_and(|d| !matches!(d.try_wait(), Ok(None)));
         if ended || Instant::now() > until {
             let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
@@ -140,8 +177,7 @@ fn prepare_docker(dockerd: &Path, place: &Place, image: &Path) -> Result<Peer> {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    quiet(peer.command("load", &["-i"]).arg(image))?;
-    Ok(peer)
+    load(peer, image)
 }
 
 fn prepare_podman(path: &Path, place: &Place, image: &Path) -> Result<Peer> {
@@ -171,9 +207,15 @@ fn prepare_podman(path: &Path, place: &Place, image: &Path) -> Result<Peer> {
         run_flags: limits.map(str::to_owned).to_vec(),
         helpers: &["conmon"],
         daemon: None,
+        host: Host::new()?,
     };
-    quiet(peer.command("load", &["-i"]).arg(image))?;
-    quiet(&mut peer.run_true())?;
+    load(peer, image)
+}
+
+/// Gives it the image, and sees that it can run something.
+fn load(peer: Peer, image: &Path) -> Result<Peer> {
+    peer.ask("load", &["-i", &image.display().to_string()])?;
+    peer.ask("run", &["--rm", "--net=none", "busybox", "true"])?;
     Ok(peer)
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::Result;
+use crate::child::quiet;
 
 const INSIDE: &str = "RCNT_BENCH_INSIDE";
 
@@ -73,16 +74,6 @@ impl Drop for Place {
         let _ = Command::new("umount").arg("--lazy").arg(&self.dir).stderr(Stdio::null()).status();
         let _ = std::fs::remove_dir(&self.dir);
     }
-}
-
-/// Runs a command that must succeed; what it prints matters only if it does not.
-pub(crate) fn quiet(command: &mut Command) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output().map_err(|e| format!("{command:?}: {e}"))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(format!("{command:?}: {}: {}", output.status, text.trim()))
 }
 
 /// Where a program is, if it is installed.

@@ -14,7 +14,7 @@ fn cells(names: &[(&str, String)], rows: &[Row]) -> Vec<Vec<String>> {
     let mut table = vec![head];
     for row in rows {
         let ours = row.medians.first().copied().flatten();
-        let mut line = vec![row.work.to_owned()];
+        let mut line = vec![row.work.clone()];
         for (nth, median) in row.medians.iter().enumerate() {
             line.push(match (median, ours) {
                 (None, _) => "–".to_owned(),
@@ -36,41 +36,79 @@ fn number(figure: f64) -> String {
     if figure < 100.0 { format!("{figure:.1}") } else { format!("{figure:.0}") }
 }
 
-/// The goals in words, and "yes", "no", or "?" when no peer to compare with is here.
+/// The goals in words, and whether ours meets all that can be told; "?" when no
+/// peer to compare with is here.
 fn verdict(names: &[(&str, String)], row: &Row) -> (String, &'static str) {
     let figure = |peer: &str| {
         let nth = names.iter().position(|(name, _)| *name == peer)?;
         row.medians.get(nth).copied().flatten()
     };
-    let ours = row.medians.first().copied().flatten();
     let mut words = Vec::new();
-    let mut met: Option<bool> = None;
+    let mut limits = Vec::new();
     for goal in &row.goals {
-        let limit = match *goal {
+        let (text, limit) = match goal {
             Goal::Part { peer, divisor } => {
-                let part = match divisor {
-                    1.0 => String::new(),
-                    small if small < 4.0 => format!("{:.1} × ", 1.0 / small),
-                    large => format!("1/{large:.0} "),
-                };
-                words.push(format!("≤ {part}{peer}"));
-                figure(peer).map(|figure| figure / divisor)
+                let limit = figure(peer).map(|figure| ..=figure / divisor);
+                (format!("≤ {}{peer}", fraction(*divisor)), limit.map(Bounds::from))
             }
-            Goal::AtMost(limit) => {
-                words.push(format!("≤ {limit:.0} {}", row.unit));
-                Some(limit)
+            Goal::AtMost(most) => {
+                let words = format!("≤ {} {}", whole_or_tenths(*most), row.unit);
+                (words, Some(Bounds::from(..=*most)))
+            }
+            Goal::AtLeast { peer, part } => {
+                let times = if *part == 1.0 { String::new() } else { format!("{part} × ") };
+                let limit = figure(peer).map(|figure| Bounds::from(figure * part..));
+                (format!("≥ {times}{peer}"), limit)
+            }
+            Goal::From { words, limit } => {
+                (format!("≥ {words}"), limit.map(|limit| Bounds::from(limit..)))
             }
         };
-        if let (Some(ours), Some(limit)) = (ours, limit) {
-            met = Some(met.unwrap_or(true) && ours <= limit);
-        }
+        words.push(text);
+        limits.extend(limit);
     }
-    let met = match met {
-        Some(true) => "yes",
-        Some(false) => "no",
-        None => "?",
+    let met = match (row.medians.first().copied().flatten(), &limits[..]) {
+        _ if row.goals.is_empty() => "",
+        (None, _) => "no",
+        (_, []) => "?",
+        (Some(ours), limits) if limits.iter().all(|limit| limit.contain(ours)) => "yes",
+        _ => "no",
     };
     (words.join(", "), met)
+}
+
+/// Where ours has to be.
+struct Bounds(f64, f64);
+
+impl Bounds {
+    fn contain(&self, figure: f64) -> bool {
+        (self.0..=self.1).contains(&figure)
+    }
+}
+
+impl From<std::ops::RangeToInclusive<f64>> for Bounds {
+    fn from(range: std::ops::RangeToInclusive<f64>) -> Self {
+        Self(f64::NEG_INFINITY, range.end)
+    }
+}
+
+impl From<std::ops::RangeFrom<f64>> for Bounds {
+    fn from(range: std::ops::RangeFrom<f64>) -> Self {
+        Self(range.start, f64::INFINITY)
+    }
+}
+
+/// "1/16 ", "0.7 × ", or nothing for the whole.
+fn fraction(divisor: f64) -> String {
+    match divisor {
+        1.0 => String::new(),
+        small if small < 4.0 => format!("{:.1} × ", 1.0 / small),
+        large => format!("1/{large:.0} "),
+    }
+}
+
+fn whole_or_tenths(figure: f64) -> String {
+    if figure.fract() == 0.0 { format!("{figure:.0}") } else { format!("{figure:.1}") }
 }
 
 /// A table: its title, its contestants with their versions, its rows.
@@ -78,6 +116,10 @@ fn verdict(names: &[(&str, String)], row: &Row) -> (String, &'static str) {
 pub(crate) struct Table {
     /// One sentence.
     pub(crate) title: &'static str,
+    /// What a reader of the rows has to know, as lines of the page; may be empty.
+    pub(crate) note: &'static str,
+    /// How often each had its turn.
+    pub(crate) rounds: usize,
     /// Name and version of each, ours first.
     pub(crate) names: Vec<(&'static str, String)>,
     /// The work.
@@ -85,9 +127,9 @@ pub(crate) struct Table {
 }
 
 /// A table for a terminal.
-pub(crate) fn text(table: &Table, rounds: usize) -> String {
+pub(crate) fn text(table: &Table) -> String {
     let names = &table.names;
-    let title = table.title;
+    let (title, rounds) = (table.title, table.rounds);
     let table = cells(names, &table.rows);
     let columns = table.first().map_or(0, Vec::len);
     let width = |n: usize| table.iter().filter_map(|l| l.get(n)).map(|c| c.chars().count()).max();
@@ -105,11 +147,12 @@ pub(crate) fn text(table: &Table, rounds: usize) -> String {
 }
 
 /// The same as a page of the documentation.
-pub(crate) fn page(tables: &[Table], rounds: usize) -> String {
+pub(crate) fn page(tables: &[Table]) -> String {
     let mut page = String::from(
         "# Benchmarks\n\n\
-         Written by `make bench-record`; `make bench` prints the same table. All take turns in\n\
-         one run, so only the ratios carry over to another machine.\n",
+         Written by `make bench-record`; `make bench` prints the same tables. All take turns in\n\
+         one run, so only the ratios carry over to another machine. Figures are medians; n× = so\n\
+         many times ours.\n",
     );
     for table in tables {
         let _ = writeln!(page, "\n{}\n", table.title);
@@ -119,10 +162,16 @@ pub(crate) fn page(tables: &[Table], rounds: usize) -> String {
                 let _ = writeln!(page, "|{}", " --- |".repeat(line.len()));
             }
         }
+        let gap = if table.note.is_empty() { "" } else { " " };
+        let _ = writeln!(page, "\n{} rounds.{gap}{}", table.rounds, table.note);
     }
-    let _ = writeln!(page, "\nMedians of {rounds} rounds; n× = so many times ours. Versions:\n");
+    let _ = writeln!(page, "\nVersions:\n");
+    let mut told = Vec::new();
     for (name, version) in tables.iter().flat_map(|table| &table.names) {
-        let _ = writeln!(page, "- {name}: {version}");
+        if !told.contains(&name) {
+            let _ = writeln!(page, "- {name}: {version}");
+            told.push(name);
+        }
     }
     let _ = writeln!(page, "- {}", machine());
     page
@@ -142,26 +191,59 @@ mod tests {
 
     fn row(ours: f64, docker: Option<f64>) -> Row {
         let goals = vec![Goal::Part { peer: "docker", divisor: 16.0 }];
-        Row { work: "run", unit: "ms", medians: vec![Some(ours), docker], goals }
+        Row { work: "run".to_owned(), unit: "ms", medians: vec![Some(ours), docker], goals }
+    }
+
+    fn names() -> [(&'static str, String); 2] {
+        [("rcnt", "rcnt 1".to_owned()), ("docker", "Docker 2".to_owned())]
     }
 
     #[test]
     fn a_goal_is_met_missed_or_unknown() {
-        let names = [("rcnt", String::new()), ("docker", String::new())];
+        let names = names();
         assert_eq!(verdict(&names, &row(10.0, Some(200.0))), ("≤ 1/16 docker".to_owned(), "yes"));
         assert_eq!(verdict(&names, &row(20.0, Some(200.0))).1, "no");
         assert_eq!(verdict(&names, &row(20.0, None)).1, "?");
     }
 
     #[test]
+    fn what_we_cannot_do_is_no_goal_met() {
+        let ours = Row { medians: vec![None, Some(1.0)], ..row(0.0, None) };
+        assert_eq!(verdict(&names(), &ours).1, "no");
+        let aimless = Row { goals: Vec::new(), ..row(1.0, None) };
+        assert_eq!(verdict(&names(), &aimless), (String::new(), ""));
+    }
+
+    #[test]
+    fn of_some_figures_more_is_better() {
+        let goals = vec![
+            Goal::AtLeast { peer: "docker", part: 1.5 },
+            Goal::From { words: "0.95 × host → container", limit: Some(40.0) },
+        ];
+        let better = Row { goals: goals.clone(), ..row(45.0, Some(30.0)) };
+        let words = "≥ 1.5 × docker, ≥ 0.95 × host → container".to_owned();
+        assert_eq!(verdict(&names(), &better), (words, "yes"));
+        let below_one = Row { goals: goals.clone(), ..row(39.0, Some(20.0)) };
+        assert_eq!(verdict(&names(), &below_one).1, "no");
+        let below_other = Row { goals, ..row(44.0, Some(30.0)) };
+        assert_eq!(verdict(&names(), &below_other).1, "no");
+    }
+
+    #[test]
     fn the_page_is_a_table() {
-        let names = vec![("rcnt", "rcnt 1".to_owned()), ("docker", "Docker 2".to_owned())];
-        let table = Table { title: "Engines:", names, rows: vec![row(10.0, Some(200.0))] };
-        let page = page(&[table], 3);
+        let table = |note| Table {
+            title: "Engines:",
+            note,
+            rounds: 3,
+            names: names().to_vec(),
+            rows: vec![row(10.0, Some(200.0))],
+        };
+        let page = page(&[table(""), table("Ours is quick.")]);
         assert!(
             page.contains("| run | 10.0 ms | 200 ms (20.0×) | ≤ 1/16 docker | yes |"),
             "{page}"
         );
-        assert!(page.contains("- docker: Docker 2"), "{page}");
+        assert!(page.contains("3 rounds. Ours is quick.\n"), "{page}");
+        assert_eq!(page.matches("- docker: Docker 2").count(), 1, "{page}");
     }
 }
