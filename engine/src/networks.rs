@@ -72,7 +72,7 @@ impl Engine {
                 })?;
                 if self.config.host_policy().firewall {
                     for chain in apply::open_doors(&self.table(), &plan.interface) {
-                        log::warn!("{chain}: it drops what containers send and get");
+                        log::warn!("{}", chain.advice());
                     }
                 }
                 Ok(())

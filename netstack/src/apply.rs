@@ -10,7 +10,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use crate::facts::ForwardDrop;
+use crate::neighbours::{self, ForwardDrop};
 use crate::network::Parent;
 use crate::plan::{BridgePlan, LanKind, NetworkPlan, NetworkUndo, Passage, Wire};
 use crate::ports::PublishedPort;
@@ -130,7 +130,7 @@ impl AttachError {
 }
 
 /// What [`attach`] found on its way.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attached {
     /// The bridge was there but our table was not, or not whole: somebody flushed
     /// the ruleset. The base is back and so are this container's elements; those
@@ -139,6 +139,8 @@ pub struct Attached {
     /// Families (whether IPv6) whose forwarding was switched on just now, fenced: to be
     /// written down for [`fence`], should the rules get lost.
     pub forwarding: Vec<bool>,
+    /// Chains of others that drop what a bridge made just now forwards.
+    pub closed: Vec<ForwardDrop>,
 }
 
 /// All that went wrong while taking a container off its network; the rest was done.
@@ -168,20 +170,21 @@ pub fn attach(
         Wire::Bridge(bridge) => links::attach(plan, bridge, netns, sysctls)?,
         Wire::Lan(lan) => {
             lan::attach(plan, lan, netns, sysctls)?;
-            return Ok(Attached { rules_were_lost: false, forwarding: Vec::new() });
+            return Ok(Attached::default());
         }
     };
     if !plan.host.firewall {
-        return Ok(Attached { rules_were_lost: false, forwarding });
+        return Ok(Attached { forwarding, ..Attached::default() });
     }
     let base = ruleset::publish(plan, bridge == links::Bridge::Made)?;
     flows::end_older(plan)
         .map_err(|source| AttachError::Flows { owner: plan.owner_name.clone(), source })?;
     let rules_were_lost = bridge == links::Bridge::Found && base == ruleset::Base::Declared;
-    if let (links::Bridge::Made, Some(made)) = (bridge, plan.wire.bridge()) {
-        open_doors(&plan.table, &made.interface);
-    }
-    Ok(Attached { rules_were_lost, forwarding })
+    let closed = match (bridge, plan.wire.bridge()) {
+        (links::Bridge::Made, Some(made)) => open_doors(&plan.table, &made.interface),
+        _ => Vec::new(),
+    };
+    Ok(Attached { rules_were_lost, forwarding, closed })
 }
 
 /// Declares the base ruleset and the elements of `plan` again, touching no link:
@@ -254,19 +257,12 @@ pub fn close_passages(table: &str, all: &[Passage]) -> Result<(), AttachError> {
 
 /// Lets a bridge that was just made through the tables of others that drop what they
 /// do not know, where they have a door for that (docker's DOCKER-USER). Returns the
-/// chains that have none. What cannot be read or opened is found by [`crate::check`].
+/// chains that still drop. What cannot be read or opened is found by [`crate::check`].
 pub fn open_doors(table: &str, interface: &str) -> Vec<ForwardDrop> {
-    let mut closed = Vec::new();
-    for chain in crate::facts::read_forward_drops().unwrap_or_default() {
-        let opened = match door::read(&chain, table) {
-            Ok(Some(_)) => door::open(&chain, &[interface], table).is_ok(),
-            _ => false,
-        };
-        if !opened {
-            closed.push(chain);
-        }
-    }
-    closed
+    let read = || neighbours::read(table, &[interface]).unwrap_or_default();
+    let closed = read();
+    let opened = closed.iter().filter(|drop| door::open(drop, table).unwrap_or(false)).count();
+    if opened > 0 { read() } else { closed }
 }
 
 /// Puts the host's end of a container's link back into its bridge.

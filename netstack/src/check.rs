@@ -16,7 +16,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use crate::apply;
-use crate::facts::ForwardDrop;
+use crate::neighbours::ForwardDrop;
 use crate::plan::{BridgePlan, NetworkPlan};
 use crate::rules::Entry;
 use crate::sysctl::ProcSys;
@@ -143,8 +143,13 @@ fn carry_out(recorded: &Recorded<'_>, sysctls: &ProcSys, mend: &Mend) -> Result<
             apply::ruleset::remove_one(recorded.table, entry).map_err(|e| e.to_string())
         }
         Mend::Door(drop) => {
-            let names: Vec<&str> = recorded.bridges.iter().map(|b| b.interface.as_str()).collect();
-            apply::door::open(drop, &names, recorded.table).map_err(|e| e.to_string())
+            apply::door::open(drop, recorded.table).map_err(|e| e.to_string())?;
+            let names: Vec<&str> = drop.bridges.iter().map(String::as_str).collect();
+            let now = crate::neighbours::read(recorded.table, &names).map_err(|e| e.to_string())?;
+            match now.iter().find(|now| now.firewall == drop.firewall && now.chain == drop.chain) {
+                Some(still) => Err(format!("{still}, before it comes to DOCKER-USER")),
+                None => Ok(()),
+            }
         }
     }
 }
@@ -175,19 +180,9 @@ pub(crate) struct Facts {
     /// Whether the table's rules are whole.
     pub(crate) whole: bool,
     pub(crate) elements: Vec<Entry>,
-    /// Chains of others that drop, and whether they have let our bridges through.
-    pub(crate) drops: Vec<(ForwardDrop, Door)>,
-}
-
-/// What there is of a door for others in somebody's chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
-    /// There is none.
-    None,
-    /// There is one that does not mention all our bridges.
-    Closed,
-    /// Our bridges are let through.
-    Open,
+    /// Chains of others that drop what our bridges forward, and whether there is a door
+    /// to let them through.
+    pub(crate) drops: Vec<(ForwardDrop, bool)>,
 }
 
 /// One container's side.

@@ -2,17 +2,15 @@
 //! addresses, routes. Reads only; callers decide (free address ranges, free
 //! interface names, repairs).
 
-use std::fmt;
 use std::io;
 use std::net::IpAddr;
 
 use rcnt_base::sys::netlink::Family;
 
 use crate::plan::Mac;
-use crate::socket::{Socket, with_netfilter};
-use crate::wire::nft::{self, ChainFacts};
+use crate::socket::Socket;
 use crate::wire::route::{self, Dump};
-use crate::wire::{Malformed, Message, abi};
+use crate::wire::{Malformed, Message};
 
 /// A network interface of the current network namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,56 +57,6 @@ pub struct Route {
     pub link: Option<u32>,
     /// Routing table: 254 main, 255 local (rtnetlink(7)).
     pub table: u32,
-}
-
-/// A chain of another table that drops what it does not accept on its way through
-/// this host. An accept of ours cannot overrule it (each table decides for itself):
-/// published ports and containers' traffic need a rule there, too. Chains made with
-/// iptables-legacy are not in nf_tables and not found here.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ForwardDrop {
-    /// `ip`, `ip6` or `inet`.
-    pub family: &'static str,
-    /// `filter` for Docker, ufw and whatever uses iptables-nft.
-    pub table: String,
-    /// `FORWARD` for those.
-    pub chain: String,
-}
-
-impl fmt::Display for ForwardDrop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { family, table, chain } = self;
-        write!(f, "chain {chain} of nftables table {family} {table} has policy drop")
-    }
-}
-
-/// The chains that would drop forwarded packets of ours, in order.
-///
-/// # Errors
-/// The kernel's reason.
-pub fn read_forward_drops() -> io::Result<Vec<ForwardDrop>> {
-    let mut drops = with_netfilter(|socket| {
-        socket.dump(
-            |requests| {
-                nft::dump_chains(requests);
-            },
-            |message| nft::read_chain(message).map(forward_drop).map_err(invalid),
-        )
-    })?;
-    drops.sort();
-    Ok(drops)
-}
-
-fn forward_drop(chain: ChainFacts) -> Option<ForwardDrop> {
-    let ChainFacts { family, table, name, hook, policy, uses: _ } = chain;
-    let family = match family {
-        abi::NFPROTO_IPV4 => "ip",
-        abi::NFPROTO_IPV6 => "ip6",
-        abi::NFPROTO_INET => "inet",
-        _ => return None,
-    };
-    let drops = hook == Some(abi::NF_INET_FORWARD) && policy == Some(abi::NF_DROP);
-    drops.then_some(ForwardDrop { family, table, chain: name })
 }
 
 fn invalid(error: Malformed) -> io::Error {

@@ -9,6 +9,7 @@
 //! - [`apply`] sends a plan to the kernel, takes it back; [`sysctl`] the settings it needs
 //! - [`check`] compares the kernel with what was recorded, and mends drift
 //! - [`facts`] links, addresses, routes of the host, as structs
+//! - [`neighbours`] firewalls of others that drop our packets
 //! - [`ports`] `-p` as typed and as decided (pure)
 //! - [`network`] one bridge network, decided once and stored; [`cidr`] address blocks
 //! - [`members`] who is on a network, one file per container
@@ -34,6 +35,7 @@ pub mod ipam;
 pub mod members;
 pub mod names;
 pub mod namespace;
+pub mod neighbours;
 pub mod network;
 pub mod plan;
 pub mod ports;

@@ -16,3 +16,4 @@ pub mod scheduling;
 pub mod sealed;
 pub mod seccomp;
 pub mod signals;
+pub mod tables;

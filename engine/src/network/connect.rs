@@ -155,7 +155,10 @@ fn put_on<'a>(engine: &Engine, mut change: Change<'a>, wish: &Wish) -> Result<Ch
         source: Box::new(e),
     };
     let sysctls = ProcSys::open().map_err(EngineError::state("cannot use /proc/sys"))?;
-    apply::attach(&plan, netns.as_fd(), &sysctls).map_err(attaching)?;
+    let attached = apply::attach(&plan, netns.as_fd(), &sysctls).map_err(attaching)?;
+    for chain in attached.closed {
+        log::warn!("{}", chain.advice());
+    }
     lead(&change, &netns, &endpoints, routes, &plans)?;
     stored::write_plans(paths, &container.id, &plans)?;
     let wanted = stored::wanted(paths, &container)?.into_iter().chain([wish.request.clone()]);

@@ -43,8 +43,8 @@ pub(super) fn start(launch: &Launch, clients: &mut Clients) -> Result<Running, S
         .and_then(|signals| start_command(launch, clients, signals))
 }
 
-/// A session of its own: the terminal's hang-up is not ours. What `--debug`
-/// says about the start still goes to the CLI's stderr.
+/// A session of its own: the terminal's hang-up is not ours. Warnings about the
+/// start, and what `--debug` says of it, still go to the CLI's stderr.
 fn leave_session(launch: &Launch) -> io::Result<()> {
     let _ = rustix::process::setsid();
     // Shown by ps and top, and to whoever asks who holds a port.
@@ -56,9 +56,6 @@ fn leave_session(launch: &Launch) -> io::Result<()> {
     let null = null()?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
-    if ::log::max_level() < ::log::LevelFilter::Debug {
-        rustix::stdio::dup2_stderr(&null)?;
-    }
     Ok(())
 }
 
@@ -137,6 +134,9 @@ fn connect(launch: &Launch, init: &Init) -> Result<Option<Resolver>, StartError>
         let attached = apply::attach(network, netns.as_fd(), &sysctls)
             .map_err(|e| StartError::new("network", ExitKind::Runtime, &e))?;
         rules_were_lost |= attached.rules_were_lost;
+        for chain in &attached.closed {
+            ::log::warn!("{}", chain.advice());
+        }
         if !attached.forwarding.is_empty() {
             crate::repair::note_forwarding(&launch.paths, &attached.forwarding);
         }

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::facts::ForwardDrop;
+use crate::neighbours::{Firewall, ForwardDrop};
 use crate::rules::interface_key;
 use crate::socket::{refusal, with_netfilter};
 use crate::wire::nft::{self, Batch, ChainFacts, Expression, RuleFacts};
@@ -13,16 +13,11 @@ use crate::wire::{Malformed, abi};
 
 const CHAIN: &str = "DOCKER-USER";
 
+/// A chain of that name: family and table.
+type Door = (u8, String);
+
 fn invalid(error: Malformed) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
-}
-
-fn family(drop: &ForwardDrop) -> u8 {
-    match drop.family {
-        "ip" => abi::NFPROTO_IPV4,
-        "ip6" => abi::NFPROTO_IPV6,
-        _ => abi::NFPROTO_INET,
-    }
 }
 
 /// What our rules for a bridge say of themselves.
@@ -30,73 +25,80 @@ fn comment(table: &str, bridge: &str) -> String {
     format!("{table}: {bridge}")
 }
 
-/// The rules in the door of this chain's table; `None`: it has none.
-fn rules(drop: &ForwardDrop) -> io::Result<Option<Vec<RuleFacts>>> {
-    let is_door =
-        |c: &ChainFacts| c.family == family(drop) && c.table == drop.table && c.name == CHAIN;
+/// Every door there is.
+fn doors() -> io::Result<Vec<Door>> {
+    let door = |chain: ChainFacts| (chain.name == CHAIN).then_some((chain.family, chain.table));
     with_netfilter(|socket| {
-        let chains = socket.dump(
+        socket.dump(
             |requests| {
                 nft::dump_chains(requests);
             },
-            |message| nft::read_chain(message).map(Some).map_err(invalid),
-        )?;
-        if !chains.iter().any(is_door) {
-            return Ok(None);
-        }
-        let all = socket.dump(
-            |requests| {
-                nft::dump_rules(requests, family(drop), &drop.table, CHAIN);
-            },
-            |message| nft::read_rule(message).map(Some).map_err(invalid),
-        )?;
-        Ok(Some(all.into_iter().filter(|rule| rule.chain == CHAIN).collect()))
+            |message| nft::read_chain(message).map(door).map_err(invalid),
+        )
     })
 }
 
-/// The bridges that are let through; `None`: there is no door.
-pub(crate) fn read(drop: &ForwardDrop, table: &str) -> io::Result<Option<Vec<String>>> {
-    let prefix = comment(table, "");
-    let name = |rule: &RuleFacts| Some(rule.comment.as_ref()?.strip_prefix(&prefix)?.to_owned());
-    Ok(rules(drop)?.map(|rules| {
-        let names: Vec<String> = rules.iter().filter_map(name).collect();
-        // One rule for each direction.
-        let both = |n: &&String| names.iter().filter(|other| other == n).count() >= 2;
-        names.iter().filter(both).cloned().collect()
-    }))
+/// The door in this chain's table.
+fn door(drop: &ForwardDrop) -> io::Result<Option<Door>> {
+    let Firewall::Nftables { family, table } = &drop.firewall else { return Ok(None) };
+    let family = match *family {
+        "ip" => abi::NFPROTO_IPV4,
+        "ip6" => abi::NFPROTO_IPV6,
+        _ => abi::NFPROTO_INET,
+    };
+    Ok(doors()?.into_iter().find(|door| door.0 == family && door.1 == *table))
 }
 
-/// Lets these bridges through, in one transaction.
-pub(crate) fn open(drop: &ForwardDrop, bridges: &[&str], table: &str) -> io::Result<()> {
-    let open = read(drop, table)?.unwrap_or_default();
-    let mut batch = Batch::of_family(family(drop), &drop.table);
-    let closed: Vec<&&str> = bridges.iter().filter(|b| !open.iter().any(|o| o == **b)).collect();
-    for bridge in &closed {
+fn rules((family, table): &Door) -> io::Result<Vec<RuleFacts>> {
+    let all = with_netfilter(|socket| {
+        socket.dump(
+            |requests| {
+                nft::dump_rules(requests, *family, table, CHAIN);
+            },
+            |message| nft::read_rule(message).map(Some).map_err(invalid),
+        )
+    })?;
+    Ok(all.into_iter().filter(|rule| rule.chain == CHAIN).collect())
+}
+
+/// Whether there is a door to let our bridges through.
+pub(crate) fn is_there(drop: &ForwardDrop) -> io::Result<bool> {
+    door(drop).map(|door| door.is_some())
+}
+
+/// Lets the bridges through that are dropped, in one transaction. Whether there is a door.
+pub(crate) fn open(drop: &ForwardDrop, table: &str) -> io::Result<bool> {
+    let Some(door) = door(drop)? else { return Ok(false) };
+    let there = rules(&door)?;
+    let mut batch = Batch::of_family(door.0, &door.1);
+    for bridge in &drop.bridges {
+        let comment = comment(table, bridge);
+        for rule in there.iter().filter(|rule| rule.comment.as_deref() == Some(&comment)) {
+            // One direction's only, or behind somebody's.
+            batch.delete_rule(CHAIN, &rule.handle);
+        }
         for key in [abi::NFT_META_IIFNAME, abi::NFT_META_OIFNAME] {
             let steps = [
                 Expression::Meta { key, to: 0 },
                 Expression::Name(interface_key(bridge)),
                 Expression::Accept,
             ];
-            batch.first_rule(CHAIN, &steps, &comment(table, bridge));
+            batch.first_rule(CHAIN, &steps, &comment);
         }
-    }
-    if closed.is_empty() {
-        return Ok(());
     }
     let answers = with_netfilter(|socket| socket.exchange(&batch.finish(), |_| Ok(())))?;
     match answers.refused() {
         Some((_, ack)) => Err(refusal(ack).into()),
-        None => Ok(()),
+        None => Ok(true),
     }
 }
 
 /// Takes back what [`open`] did for a bridge, in every table that has a door.
 pub(crate) fn close(bridge: &str, table: &str) -> io::Result<()> {
     let ours = comment(table, bridge);
-    for drop in crate::facts::read_forward_drops()? {
-        let Some(rules) = rules(&drop)? else { continue };
-        let mut batch = Batch::of_family(family(&drop), &drop.table);
+    for door in doors()? {
+        let mut batch = Batch::of_family(door.0, &door.1);
+        let rules = rules(&door)?;
         let ours = rules.iter().filter(|rule| rule.comment.as_deref() == Some(&ours));
         let deleted = ours.map(|rule| batch.delete_rule(CHAIN, &rule.handle)).count();
         if deleted > 0 {

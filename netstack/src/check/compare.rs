@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Door, Facts, Finding, Inside, Mend, Recorded, Subject, forwarding_name};
+use super::{Facts, Finding, Inside, Mend, Recorded, Subject, forwarding_name};
 use crate::facts::Link;
 use crate::plan::{BridgePlan, NetworkPlan};
 use crate::rules::{self, Entry};
@@ -21,16 +21,8 @@ pub(super) fn compare(recorded: &Recorded<'_>, facts: &Facts) -> Vec<(Finding, M
     if recorded.firewall {
         rules_drift(&mut found, recorded, facts);
         for (drop, door) in &facts.drops {
-            let mend = match door {
-                Door::Open => continue,
-                Door::Closed => Mend::Door(drop.clone()),
-                Door::None => Mend::Nothing,
-            };
-            found.note(
-                Subject::Host,
-                mend,
-                format!("{drop}: it drops what containers send and get"),
-            );
+            let mend = if *door { Mend::Door(drop.clone()) } else { Mend::Nothing };
+            found.note(Subject::Host, mend, drop.advice());
         }
     }
     found.0

@@ -2,9 +2,10 @@
 
 use std::io;
 
-use super::{Door, Facts, Inside, Recorded, forwarding_name};
+use super::{Facts, Inside, Recorded, forwarding_name};
 use crate::apply;
 use crate::facts;
+use crate::neighbours;
 use crate::sysctl::ProcSys;
 
 /// Reads what there is.
@@ -38,14 +39,8 @@ pub(super) fn read(recorded: &Recorded<'_>, sysctls: &ProcSys) -> io::Result<Fac
     if recorded.firewall {
         (facts.whole, facts.elements) = apply::ruleset::read_table(recorded.table)?;
         let bridges: Vec<&str> = recorded.bridges.iter().map(|b| b.interface.as_str()).collect();
-        for drop in facts::read_forward_drops()? {
-            let door = match apply::door::read(&drop, recorded.table)? {
-                None => Door::None,
-                Some(let_through) => {
-                    let open = bridges.iter().all(|b| let_through.iter().any(|l| l == b));
-                    if open { Door::Open } else { Door::Closed }
-                }
-            };
+        for drop in neighbours::read(recorded.table, &bridges)? {
+            let door = apply::door::is_there(&drop)?;
             facts.drops.push((drop, door));
         }
     }

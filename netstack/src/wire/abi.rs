@@ -159,6 +159,8 @@ pub(crate) const NFT_REG32_00: u32 = 8;
 pub(crate) const NFT_JUMP: u32 = 0xffff_fffd;
 /// NFT_RETURN, -5, as it travels.
 pub(crate) const NFT_RETURN: u32 = 0xffff_fffb;
+/// NFT_GOTO, -4, as it travels.
+pub(crate) const NFT_GOTO: u32 = 0xffff_fffc;
 pub(crate) const NFTA_META_DREG: u16 = 1;
 pub(crate) const NFTA_META_KEY: u16 = 2;
 pub(crate) const NFT_META_PROTOCOL: u32 = 1;
@@ -196,6 +198,7 @@ pub(crate) const NFTA_FIB_F_DADDR: u32 = 2;
 pub(crate) const RTN_LOCAL: u32 = 2;
 pub(crate) const NFTA_CT_DREG: u16 = 1;
 pub(crate) const NFTA_CT_KEY: u16 = 2;
+pub(crate) const NFTA_CT_SREG: u16 = 4;
 pub(crate) const NFT_CT_STATE: u32 = 0;
 pub(crate) const NFT_CT_STATUS: u32 = 2;
 /// Bits of `ct state`: established, related (linux/netfilter/nf_conntrack_common.h).
@@ -207,6 +210,7 @@ pub(crate) const NFTA_BITWISE_LEN: u16 = 3;
 pub(crate) const NFTA_BITWISE_MASK: u16 = 4;
 pub(crate) const NFTA_BITWISE_XOR: u16 = 5;
 pub(crate) const NFTA_IMMEDIATE_DREG: u16 = 1;
+pub(crate) const NFTA_TARGET_NAME: u16 = 1;
 pub(crate) const NFTA_IMMEDIATE_DATA: u16 = 2;
 pub(crate) const NFTA_NAT_TYPE: u16 = 1;
 pub(crate) const NFTA_NAT_FAMILY: u16 = 2;

@@ -5,12 +5,14 @@
 //! `nft list ruleset` shows our table as if it had been typed.
 
 mod expression;
+mod foreign;
+mod read;
 
 pub(crate) use expression::Expression;
+pub(crate) use foreign::read_foreign;
+pub(crate) use read::{ChainFacts, RuleFacts, read_chain, read_element, read_elements, read_rule};
 
-use super::{
-    Attributes, Malformed, Message, Requests, abi, attributes, find, read_be32, read_text,
-};
+use super::{Attributes, Requests, abi};
 
 /// Bytes of a comment that `nft` shows (NFTNL_UDATA_COMMENT_MAXLEN, its NUL byte included).
 const COMMENT: usize = 128;
@@ -343,6 +345,14 @@ pub(crate) fn dump_rules(requests: &mut Requests, family: u8, table: &str, chain
     })
 }
 
+/// Asks for every rule of anybody's table, chain by chain, each in its order.
+pub(crate) fn dump_table_rules(requests: &mut Requests, family: u8, table: &str) -> u32 {
+    let flags = abi::NLM_F_REQUEST | abi::NLM_F_DUMP;
+    requests.message(kind(abi::NFT_MSG_GETRULE), flags, &family_header(family, 0), |a| {
+        a.text(abi::NFTA_RULE_TABLE, table);
+    })
+}
+
 /// Asks for one chain of `table`.
 pub(crate) fn get_chain(requests: &mut Requests, table: &str, name: &str) -> u32 {
     requests.message(kind(abi::NFT_MSG_GETCHAIN), abi::NLM_F_REQUEST, &INET, |a| {
@@ -404,101 +414,9 @@ fn byteorder_userdata(key: &[Type]) -> [u8; 6] {
     [USERDATA_KEY_BYTEORDER, 4, a, b, c, d]
 }
 
-/// A chain as the kernel lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ChainFacts {
-    /// NFPROTO_*.
-    pub(crate) family: u8,
-    pub(crate) table: String,
-    pub(crate) name: String,
-    /// NF_INET_*, for base chains.
-    pub(crate) hook: Option<u32>,
-    /// NF_ACCEPT or NF_DROP, for base chains.
-    pub(crate) policy: Option<u32>,
-    /// The number of rules in it and of jumps to it.
-    pub(crate) uses: u32,
-}
-
-/// Reads NFT_MSG_NEWCHAIN.
-pub(crate) fn read_chain(message: &Message<'_>) -> Result<ChainFacts, Malformed> {
-    let (header, rest) = message.payload.split_at_checked(4).ok_or(Malformed)?;
-    let mut chain = ChainFacts {
-        family: *header.first().ok_or(Malformed)?,
-        table: String::new(),
-        name: String::new(),
-        hook: None,
-        policy: None,
-        uses: 0,
-    };
-    for attribute in attributes(rest) {
-        let (kind, value) = attribute?;
-        match kind {
-            abi::NFTA_CHAIN_TABLE => chain.table = read_text(value),
-            abi::NFTA_CHAIN_NAME => chain.name = read_text(value),
-            abi::NFTA_CHAIN_POLICY => chain.policy = read_be32(value),
-            abi::NFTA_CHAIN_USE => chain.uses = read_be32(value).ok_or(Malformed)?,
-            abi::NFTA_CHAIN_HOOK => {
-                chain.hook = find(value, abi::NFTA_HOOK_HOOKNUM).and_then(read_be32);
-            }
-            _ => {}
-        }
-    }
-    Ok(chain)
-}
-
-/// Reads the first element of NFT_MSG_NEWSETELEM.
-pub(crate) fn read_element(message: &Message<'_>) -> Result<Element, Malformed> {
-    let rest = message.payload.get(4..).ok_or(Malformed)?;
-    let list = find(rest, abi::NFTA_SET_ELEM_LIST_ELEMENTS).ok_or(Malformed)?;
-    read_fields(find(list, abi::NFTA_LIST_ELEM).ok_or(Malformed)?)
-}
-
-/// Reads all elements of NFT_MSG_NEWSETELEM.
-pub(crate) fn read_elements(message: &Message<'_>) -> Result<Vec<Element>, Malformed> {
-    let rest = message.payload.get(4..).ok_or(Malformed)?;
-    // The answer about an empty set has none.
-    let list = find(rest, abi::NFTA_SET_ELEM_LIST_ELEMENTS).unwrap_or_default();
-    attributes(list).map(|element| read_fields(element?.1)).collect()
-}
-
-/// A rule's chain, its handle as the kernel has it, and its comment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RuleFacts {
-    pub(crate) chain: String,
-    pub(crate) handle: Vec<u8>,
-    pub(crate) comment: Option<String>,
-}
-
-/// Reads NFT_MSG_NEWRULE.
-pub(crate) fn read_rule(message: &Message<'_>) -> Result<RuleFacts, Malformed> {
-    let rest = message.payload.get(4..).ok_or(Malformed)?;
-    Ok(RuleFacts {
-        chain: find(rest, abi::NFTA_RULE_CHAIN).map(read_text).ok_or(Malformed)?,
-        handle: find(rest, abi::NFTA_RULE_HANDLE).ok_or(Malformed)?.to_vec(),
-        comment: find(rest, abi::NFTA_RULE_USERDATA).and_then(read_comment),
-    })
-}
-
-fn read_fields(fields: &[u8]) -> Result<Element, Malformed> {
-    let value = |kind| find(fields, kind).and_then(|v| find(v, abi::NFTA_DATA_VALUE));
-    Ok(Element {
-        key: value(abi::NFTA_SET_ELEM_KEY).ok_or(Malformed)?.to_vec(),
-        key_end: value(abi::NFTA_SET_ELEM_KEY_END).map(<[u8]>::to_vec),
-        data: value(abi::NFTA_SET_ELEM_DATA).map(<[u8]>::to_vec),
-        comment: find(fields, abi::NFTA_SET_ELEM_USERDATA).and_then(read_comment),
-    })
-}
-
-fn read_comment(userdata: &[u8]) -> Option<String> {
-    match userdata {
-        [USERDATA_COMMENT, length, text @ ..] => text.get(..usize::from(*length)).map(read_text),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::messages;
+    use super::super::{Message, messages};
     use super::*;
     use proptest::prelude::*;
 
@@ -522,7 +440,7 @@ mod tests {
         fn hostile_answers_never_panic(payload in proptest::collection::vec(any::<u8>(), 0..160)) {
             let message = Message { kind: 0, flags: 0, sequence: 0, payload: &payload };
             let _ = (read_chain(&message), read_element(&message));
-            let _ = (read_elements(&message), read_rule(&message));
+            let _ = (read_elements(&message), read_rule(&message), read_foreign(&message));
         }
 
         #[test]
