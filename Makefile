@@ -55,12 +55,13 @@ install: ## binaries, completions and manual pages below $(DESTDIR)$(PREFIX)
 uninstall: ## remove what install put there
 	scripts/install --remove '$(DESTDIR)$(PREFIX)'
 
-bench: build ## rcnt beside docker, podman, crun and runc, whichever are installed (ROUNDS=20, ONLY=part)
+bench: build ## rcnt beside docker, podman, crun and runc, whichever are installed (ROUNDS=20, ONLY=part, ALL=1)
 	@cargo run --quiet --locked -p rcnt-bench -- --rcnt target/rcnt --rcnt-oci target/rcnt-oci --rounds $(ROUNDS) \
-		$(if $(ONLY),--only $(ONLY))
+		$(if $(ONLY),--only $(ONLY)) $(if $(ALL),--all)
 
-bench-record: build ## the same, written to docs/benchmarks.md
-	@cargo run --quiet --locked -p rcnt-bench -- --rcnt target/rcnt --rcnt-oci target/rcnt-oci --rounds $(ROUNDS) --record docs/benchmarks.md
+bench-record: build ## the same with ALL=1, written to docs/benchmarks.md
+	@cargo run --quiet --locked -p rcnt-bench -- --rcnt target/rcnt --rcnt-oci target/rcnt-oci --rounds $(ROUNDS) \
+		--all --record docs/benchmarks.md
 
 clean: ## remove what was built
 	cargo clean

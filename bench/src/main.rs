@@ -10,6 +10,8 @@
 //! - [`networks`] making, connecting and removing networks
 //! - [`paths`]    what goes through, beside [`floor`], the same built by hand;
 //!   [`traffic`] is what goes
+//! - [`names`]    what a resolver makes of [`queries`]
+//! - [`many`]     whether much makes slow; [`series`] 200 in a row
 //! - [`oci`]      crun and runc beside rcnt-oci, and the floor
 //! - [`report`]   the tables, with each goal and whether it is met
 #![forbid(unsafe_code)]
@@ -22,14 +24,18 @@ mod child;
 mod engines;
 mod floor;
 mod host;
+mod many;
 mod measure;
+mod names;
 mod networks;
 mod oci;
 mod options;
 mod paths;
 mod peers;
 mod place;
+mod queries;
 mod report;
+mod series;
 mod statistics;
 mod traffic;
 
@@ -41,8 +47,10 @@ use options::Part;
 type Result<T> = std::result::Result<T, String>;
 
 fn run() -> Result<()> {
-    if std::env::args().nth(1).as_deref() == Some("serve") {
-        return traffic::serve();
+    match std::env::args().nth(1).as_deref() {
+        Some("serve") => return traffic::serve(),
+        Some("echo") => return queries::echo(),
+        _ => {}
     }
     let options = options::parse(std::env::args().skip(1))?;
     if !place::is_inside() {
@@ -57,9 +65,14 @@ fn run() -> Result<()> {
             (Part::Engines, engines::table as fn(&[peers::Peer], usize) -> report::Table),
             (Part::Networks, networks::table),
             (Part::Paths, paths::table),
+            (Part::Names, names::table),
         ];
         let measured = parts.iter().filter(|(part, _)| wanted(*part));
         tables.extend(measured.map(|(_, table)| table(&peers, rounds)));
+        if let (true, Some(ours)) = (wanted(Part::Many), peers.first()) {
+            tables.push(many::table(ours, &options.rcnt, &place, rounds)?);
+            tables.push(series::table(&peers, options.all));
+        }
     }
     if wanted(Part::Runtimes) {
         tables.push(oci::table(&options.oci, &place, rounds)?);

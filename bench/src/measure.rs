@@ -6,7 +6,7 @@ use crate::peers::Peer;
 use crate::statistics::median;
 
 /// One line of a table.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Row {
     /// What was done.
     pub(crate) work: String,

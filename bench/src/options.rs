@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::Result;
 
 const USAGE: &str = "usage: rcnt-bench [--rcnt FILE] [--rcnt-oci FILE] [--rounds N] \
-                     [--record FILE] [--only PART]";
+                     [--record FILE] [--only PART] [--all]";
 
 /// What is measured, and how.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct Options {
     pub(crate) rounds: usize,
     pub(crate) record: Option<PathBuf>,
     pub(crate) only: Option<Part>,
+    /// The peers, too, where they take minutes.
+    pub(crate) all: bool,
 }
 
 /// One table.
@@ -23,14 +25,18 @@ pub(crate) enum Part {
     Engines,
     Networks,
     Paths,
+    Names,
+    Many,
     Runtimes,
 }
 
 impl Part {
-    const ALL: [(&str, Self); 4] = [
+    const ALL: [(&str, Self); 6] = [
         ("engines", Self::Engines),
         ("networks", Self::Networks),
         ("paths", Self::Paths),
+        ("names", Self::Names),
+        ("many", Self::Many),
         ("runtimes", Self::Runtimes),
     ];
 
@@ -58,6 +64,7 @@ fn read(mut args: impl Iterator<Item = String>) -> Result<Options> {
         rounds: 20,
         record: None,
         only: None,
+        all: false,
     };
     while let Some(flag) = args.next() {
         let mut value = || args.next().ok_or(format!("{flag} needs a value"));
@@ -69,6 +76,7 @@ fn read(mut args: impl Iterator<Item = String>) -> Result<Options> {
                 options.rounds = rounds.max(1);
             }
             "--record" => options.record = Some(value()?.into()),
+            "--all" => options.all = true,
             "--only" => options.only = Some(Part::parse(&value()?)?),
             _ => return Err(USAGE.to_owned()),
         }

@@ -12,6 +12,9 @@ use crate::child::{quiet, timed};
 use crate::host::{Host, Namespace};
 use crate::place::{Place, program};
 
+/// The image's archive, in the place.
+const IMAGE: &str = "busybox.tar";
+
 /// One contestant.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -102,7 +105,7 @@ impl Drop for Peer {
 /// rcnt and every peer that is installed, each with the image `busybox`, which
 /// has this program as well.
 pub(crate) fn all(rcnt: &Path, place: &Place) -> Result<Vec<Peer>> {
-    let image = place.dir.join("busybox.tar");
+    let image = place.dir.join(IMAGE);
     let own = std::env::current_exe().and_then(std::fs::read).map_err(|e| e.to_string())?;
     let layers = [
         rcnt_tests::fixtures::busybox_layer(),
@@ -124,8 +127,12 @@ pub(crate) fn all(rcnt: &Path, place: &Place) -> Result<Vec<Peer>> {
     Ok(peers)
 }
 
-/// An instance of ours below `name`.
-pub(crate) fn prepare_rcnt(path: &Path, place: &Place, name: &str, image: &Path) -> Result<Peer> {
+/// One more instance of ours, below `name`.
+pub(crate) fn another(rcnt: &Path, place: &Place, name: &str) -> Result<Peer> {
+    prepare_rcnt(rcnt, place, name, &place.dir.join(IMAGE))
+}
+
+fn prepare_rcnt(path: &Path, place: &Place, name: &str, image: &Path) -> Result<Peer> {
     let config = place.dir.join("rcnt.toml");
     std::fs::write(&config, "").map_err(|e| e.to_string())?;
     let dir = |suffix: &str| place.dir.join(format!("{name}-{suffix}")).display().to_string();

@@ -139,7 +139,7 @@ pub(crate) fn text(table: &Table) -> String {
         let padded = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         let _ = writeln!(text, "{}", padded.collect::<Vec<_>>().join("  ").trim_end());
     }
-    let _ = writeln!(text, "\nmedians of {rounds} rounds, in turns; n× = so many times ours");
+    let _ = writeln!(text, "\n{rounds} rounds, medians; n× = so many times the first column's");
     for (name, version) in names {
         let _ = writeln!(text, "{name}: {version}");
     }
@@ -163,7 +163,8 @@ pub(crate) fn page(tables: &[Table]) -> String {
             }
         }
         let gap = if table.note.is_empty() { "" } else { " " };
-        let _ = writeln!(page, "\n{} rounds.{gap}{}", table.rounds, table.note);
+        let plural = if table.rounds == 1 { "" } else { "s" };
+        let _ = writeln!(page, "\n{} round{plural}.{gap}{}", table.rounds, table.note);
     }
     let _ = writeln!(page, "\nVersions:\n");
     let mut told = Vec::new();
