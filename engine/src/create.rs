@@ -36,6 +36,7 @@ pub fn create(
     check_network(engine, &mut request)?;
     volumes::check_binds(&request.mounts, false)?;
     let name = args.name.as_deref().map(str::parse).transpose().map_err(EngineError::Name)?;
+    links::check_cycles(&engine.paths, name.as_ref(), &request.links)?;
     let (image, _lease) = image(engine, &request.image, pull, progress)?;
     let id = ContainerId::random().map_err(EngineError::state("cannot make an id"))?;
     let facts = HostFacts::read().map_err(EngineError::state("cannot read /proc"))?;

@@ -88,6 +88,9 @@ pub enum EngineError {
     /// `--link` to nobody.
     #[error("could not get container for {0}: No such container: {0}")]
     NoLinkSource(String),
+    /// `--link` to who is linked back, however far round.
+    #[error("cannot link in a circle: {0} (a source has to run before its recipients start)")]
+    LinkCycle(String),
     /// `--link` to who has the host's network.
     #[error(
         "conflicting options: host type networking can't be used with links. This would result in \

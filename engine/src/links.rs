@@ -5,6 +5,7 @@
 //! `exec-root/links/<source>/<recipient id>` says who is linked to whom, as long as
 //! the recipient runs. Sources are known by name, so one that is made anew is found.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use rcnt_base::files;
@@ -68,7 +69,35 @@ pub(crate) fn checked(engine: &Engine, links: &[Link]) -> Result<Vec<Link>> {
         .collect()
 }
 
-/// The same for a user-defined network, in docker's form.
+/// Whether a container of this name may have these links. (One without a name of the
+/// user's is nobody's source yet.)
+///
+/// # Errors
+/// One of its sources is linked to it, over others or directly: none of them could
+/// ever be started first.
+pub(crate) fn check_cycles(paths: &Paths, name: Option<&Name>, links: &[Link]) -> Result<()> {
+    let Some(name) = name else { return Ok(()) };
+    let sources = |links: &[Link]| links.iter().map(|l| l.source.clone()).collect::<Vec<_>>();
+    let mut ways: Vec<Vec<String>> =
+        sources(links).into_iter().map(|source| vec![name.to_string(), source]).collect();
+    let mut seen = BTreeSet::new();
+    while let Some(way) = ways.pop() {
+        let Some(last) = way.last() else { continue };
+        if last == name.as_str() {
+            return Err(EngineError::LinkCycle(way.join(" -> ")));
+        }
+        if !seen.insert(last.clone()) {
+            continue;
+        }
+        // One that is gone leads nowhere.
+        let Ok(source) = records::find(paths, last) else { continue };
+        let further = |next: String| way.iter().cloned().chain([next]).collect();
+        ways.extend(sources(&source.record.request.links).into_iter().map(further));
+    }
+    Ok(())
+}
+
+/// [`checked`] for a user-defined network, in docker's form.
 ///
 /// # Errors
 /// As [`checked`], and a link that is none.
@@ -257,9 +286,9 @@ pub(crate) fn private_names(paths: &Paths, endpoint: &Endpoint) -> Vec<PrivateNa
     let parse = |text: &String| text.parse::<Link>().ok();
     let links = endpoint.request.links.iter().filter_map(parse);
     links
-        .filter_map(|link| {
-            let target = records::find(paths, &link.source).ok()?.id;
-            Some(PrivateName { alias: link.alias, target })
+        .map(|link| {
+            let target = records::find(paths, &link.source).ok().map(|source| source.id);
+            PrivateName { alias: link.alias, target, source: link.source }
         })
         .collect()
 }

@@ -11,7 +11,7 @@ use rcnt_netstack::apply;
 use rcnt_netstack::claims::{self, ClaimRequest, Claims, Lease};
 use rcnt_netstack::network::{self, Network, default_network_here};
 use rcnt_netstack::plan::{BridgePlan, NetworkPlan, table_name};
-use rcnt_netstack::ports::{PortSpec, PublishedPort};
+use rcnt_netstack::ports::{PortSpec, Protocol, PublishedPort};
 
 use crate::Engine;
 use crate::container::{Container, Endpoint, Status};
@@ -128,9 +128,6 @@ fn on_networks(engine: &Engine, container: &Container) -> Result<Place> {
     let mut place = Place::nowhere();
     for (position, (wish, claims)) in wishes.iter().zip(&claims).enumerate() {
         let default_routes = (default4 == Some(position), default6 == Some(position));
-        // IPv6 clients of a container without IPv6 are relayed.
-        let ways_in =
-            (default_routes.0, default_routes.1 || default6.is_none() && default_routes.0);
         let taken: Vec<String> = place.endpoints.iter().map(|e| e.interface.clone()).collect();
         let id = ContainerId::random().map_err(EngineError::state("cannot name a veth"))?;
         let parts = Parts {
@@ -143,7 +140,7 @@ fn on_networks(engine: &Engine, container: &Container) -> Result<Place> {
             interface: endpoint::interface(wish, &taken),
             further: position > 0,
             default_routes,
-            published: of_families(&ports, ways_in),
+            published: led_to(&ports, default_routes, default6.is_some(), engine.config.relays()),
         };
         let plan = endpoint::plan(wish, &parts)?;
         place.endpoints.push(endpoint::endpoint(wish, &plan, &id));
@@ -169,13 +166,20 @@ pub(crate) fn names_of(paths: &Paths, container: &Container) -> Vec<String> {
     }
 }
 
-/// The ports of host addresses of these families (IPv4, IPv6).
-pub(crate) fn of_families(ports: &[PublishedPort], families: (bool, bool)) -> Vec<PublishedPort> {
-    let wanted = |port: &&PublishedPort| match port.host_ip {
-        IpAddr::V4(_) => families.0,
-        IpAddr::V6(_) => families.1,
+/// Which of a container's ports lead to a network that has the default routes of these
+/// families. IPv6 clients of a container without IPv6 are relayed to where IPv4 is.
+pub(crate) fn led_to(
+    ports: &[PublishedPort],
+    routes: (bool, bool),
+    has_ipv6: bool,
+    relays: bool,
+) -> Vec<PublishedPort> {
+    let relayed = !has_ipv6 && relays && routes.0;
+    let leads = |port: &&PublishedPort| match port.host_ip {
+        IpAddr::V4(_) => routes.0,
+        IpAddr::V6(_) => routes.1 || relayed && port.protocol != Protocol::Sctp,
     };
-    ports.iter().filter(wanted).cloned().collect()
+    ports.iter().filter(leads).copied().collect()
 }
 
 fn leased<'a>(wish: &Wish, claims: &'a Claims) -> Result<&'a Lease> {

@@ -178,8 +178,8 @@ fn publish_more(engine: &Engine, mut change: Change<'_>, specs: &[PortSpec]) -> 
     let six = plans.iter().any(|plan| plan.endpoint.gateway6.is_some());
     for (plan, undo) in plans.iter_mut().zip(&mut change.journal.networks) {
         let four = plan.endpoint.gateway4.is_some();
-        let families = (four, plan.endpoint.gateway6.is_some() || !six && four);
-        let published = network::of_families(&more, families);
+        let routes = (four, plan.endpoint.gateway6.is_some());
+        let published = network::led_to(&more, routes, six, engine.config.relays());
         undo.published.extend(published.iter().copied());
         plan.published.extend(published.iter().copied());
         added.push(NetworkPlan { published, ..plan.clone() });

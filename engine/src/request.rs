@@ -287,6 +287,9 @@ pub enum RequestError {
     /// One network given twice.
     #[error("network \"{0}\" is specified multiple times")]
     NetworkTwice(String),
+    /// Modes that exclude each other.
+    #[error("Container cannot be connected to network endpoints: {0}")]
+    ManyModes(String),
     /// A flag that the network does not take.
     #[error("invalid endpoint settings: {0}")]
     Endpoint(&'static str),

@@ -52,8 +52,11 @@ pub struct Member {
 pub struct PrivateName {
     /// What it is called.
     pub alias: String,
-    /// The member that is meant.
-    pub target: ContainerId,
+    /// The member that is meant, if there is one yet.
+    pub target: Option<ContainerId>,
+    /// Its name: one that is made anew under it is meant, too.
+    #[serde(default)]
+    pub source: String,
 }
 
 impl Member {

@@ -151,7 +151,7 @@ impl Relay {
         let ipv6 = held.host_ip.is_none_or(|ip| ip.is_ipv6());
         let Some(socket) = held.socket.as_ref().filter(|_| ipv6) else { return Ok(()) };
         match held.protocol {
-            Protocol::Tcp => listen(socket, BACKLOG)?,
+            Protocol::Tcp => listen_past_closing(socket)?,
             Protocol::Udp => {
                 match rcnt_base::sys::datagram::tell_destinations(socket.as_fd()) {
                     // ipv6.disable=1: it is an IPv4 socket, which rules serve.
@@ -272,6 +272,21 @@ fn accept(
     let mut connection = Connection::begin(client, target)?;
     connection.watch(flows.as_fd(), number)?;
     Ok(connection)
+}
+
+/// Listens, whatever connections of the last holder are still closing (TIME_WAIT):
+/// listen(2) asks for the port anew (`inet_csk_listen_start`), and meets them unless
+/// the socket allows it.
+fn listen_past_closing(socket: &OwnedFd) -> Result<(), Errno> {
+    match listen(socket, BACKLOG) {
+        Err(Errno::ADDRINUSE) => {
+            sockopt::set_socket_reuseaddr(socket, true)?;
+            let done = listen(socket, BACKLOG);
+            sockopt::set_socket_reuseaddr(socket, false)?;
+            done
+        }
+        done => done,
+    }
 }
 
 /// The epoll instance in this place, made now if there is none.

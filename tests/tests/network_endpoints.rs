@@ -160,6 +160,7 @@ fn published_ports_follow_the_default_route() {
     world.ok("run -d --name web --network front -p 8080:80 web");
     assert_eq!(world.page("127.0.0.1:8080"), PAGE);
     world.ok("network connect back web");
+    world.rcnt("port web").success().prints("80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080");
     assert_eq!(default_route(&world, "web"), "default via 10.6.0.1 dev eth1");
     assert_eq!(world.page("127.0.0.1:8080"), PAGE);
     assert_eq!(world.lan().page(&format!("{}:8080", World::V4)), PAGE);
@@ -177,6 +178,32 @@ fn published_ports_follow_the_default_route() {
     world.rcnt("run --rm -p 8080:80 busybox true").fails(125, &["already allocated"]);
     world.ok("network connect back web");
     assert_eq!(world.lan().page(&format!("{}:8080", World::V4)), PAGE);
+    end(&world);
+}
+
+#[test]
+fn a_port_has_both_families_as_soon_as_its_container_has() {
+    let world = world();
+    // Nothing is relayed: it is the kernel that carries what arrives.
+    world.configure("userland-proxy = false\n");
+    world.ok("network create --ipv6 --subnet 10.8.0.0/24 --subnet fd00:8::/64 six");
+    world.ok("run -d --name web --network front -p 8080:80 -p 0.0.0.0:8081:80 web");
+    let on_lan = |port: u16| world.lan().fetch(&format!("[{}]:{port}", World::V6));
+    assert!(on_lan(8080).is_err());
+    world.ok("network connect six web");
+    assert_eq!(on_lan(8080).unwrap(), PAGE);
+    assert!(on_lan(8081).is_err(), "of IPv4 alone");
+    world
+        .rcnt("port web")
+        .success()
+        .prints("80/tcp -> 0.0.0.0:8080\n80/tcp -> 0.0.0.0:8081\n80/tcp -> [::]:8080");
+    world.ok("network disconnect six web");
+    assert!(on_lan(8080).is_err());
+    world.ok("network connect six web");
+    world.ok("port rm web 8080:80");
+    assert!(on_lan(8080).is_err());
+    world.ok("rm -f web");
+    world.ok("network rm six");
     end(&world);
 }
 

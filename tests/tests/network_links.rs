@@ -121,8 +121,29 @@ fn on_user_defined_networks_links_are_names_of_ones_own() {
     world.ok("network connect --link db:mine front other");
     eventually("the name is known", || page(&world, "other", "mine") == PAGE.trim_end());
     assert_eq!(world.inspect("app", "/NetworkSettings/Networks/front/Links"), json!(["db:store"]));
+    // A source that is made anew is known by the same name.
+    world.ok("rm -f db");
+    source(&world, "db", "--network front --ip 10.5.0.77");
+    eventually("the new one is known", || page(&world, "app", "store") == PAGE.trim_end());
     world.ok("rm -f app other db");
     world.ok("network rm front");
+}
+
+#[test]
+fn links_in_a_circle_are_refused() {
+    let world = World::new();
+    world.ok("create --name one busybox true");
+    world.ok("create --name two --link one busybox true");
+    world.ok("create --name three --link two:x busybox true");
+    world.ok("rm one");
+    for (link, way) in [("three", "one -> three -> two -> one"), ("two", "one -> two -> one")] {
+        let line = format!("create --name one --link {link} busybox true");
+        world.rcnt(line).fails(125, &[&format!("cannot link in a circle: {way}")]);
+    }
+    // Those that lead to one from two sides are no circle.
+    world.ok("create --name one busybox true");
+    world.ok("create --name four --link three --link two --link one busybox true");
+    world.ok("rm one two three four");
 }
 
 #[test]

@@ -26,6 +26,9 @@ fn localhost_is_served_in_both_families() {
     // IPv6 clients reach a container that has IPv4 only.
     assert_eq!(world.page(&format!("[{}]:8080", World::V6)), PAGE);
     assert_eq!(world.lan().page(&format!("[{}]:8080", World::V6)), PAGE);
+    // Its connections are still closing (TIME_WAIT): the next holder has the port all the same.
+    world.ok("restart -t 0 web");
+    assert_eq!(world.page("[::1]:8080"), PAGE);
     world.ok("rm -f web");
     assert!(world.fetch("[::1]:8080").is_err());
 }

@@ -6,6 +6,7 @@
 //! either command leaves a container that is not on the network: taking it off is
 //! how the one is undone and how the other is finished ([`mend`]).
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rcnt_base::ids::{ContainerId, Name};
@@ -16,14 +17,16 @@ use rcnt_netstack::apply::{self, DefaultRoutes};
 use rcnt_netstack::claims;
 use rcnt_netstack::members;
 use rcnt_netstack::plan::{NetworkPlan, NetworkUndo, table_name};
+use rcnt_netstack::ports::PublishedPort;
 use rcnt_netstack::sysctl::ProcSys;
 
 use super::change::{self, Change};
 use super::endpoint::{self, Parts};
 use super::gateway::{self, Candidate, Wish};
-use super::{checked, leased, of_families, resolve, stored};
+use super::{checked, leased, led_to, resolve, stored};
 use crate::container::{Container, Endpoint, Status};
 use crate::error::{EngineError, Result};
+use crate::journal::Journal;
 use crate::request::{EndpointArgs, EndpointRequest, NetworkMode};
 use crate::{Engine, etc_files, links, records, request, resolver};
 
@@ -141,7 +144,7 @@ fn put_on<'a>(engine: &Engine, mut change: Change<'a>, wish: &Wish) -> Result<Ch
     let plan = endpoint::plan(wish, &parts)?;
     endpoints.push(endpoint::endpoint(wish, &plan, &id));
     plans.push(plan.clone());
-    let routes = redirect(&change, &endpoints, &mut plans);
+    let routes = redirect(engine, &mut change, &endpoints, &mut plans);
     change.journal.networks = plans.iter().map(NetworkPlan::undo).collect();
     change.journal.members.push(wish.network.name.clone());
     change.journal.claims.push(claims.undo().clone());
@@ -183,7 +186,7 @@ fn take_off(engine: &Engine, mut change: Change<'_>, network: &Name) -> Result<(
     let is_known = |undo: &NetworkUndo| endpoints.iter().any(|e| is_of(undo, e));
     let mut plans: Vec<NetworkPlan> =
         was.iter().filter(|plan| is_known(&plan.undo())).cloned().collect();
-    let routes = redirect(&change, &endpoints, &mut plans);
+    let routes = redirect(engine, &mut change, &endpoints, &mut plans);
     let netns = namespace(&container)?;
     // What is published elsewhere from now on is in the undo list before.
     let leaves = |undo: &&NetworkUndo| !is_known(undo);
@@ -230,20 +233,38 @@ fn is_of(undo: &NetworkUndo, endpoint: &Endpoint) -> bool {
 
 /// Chooses anew who has default routes and ports; changes the plans accordingly.
 fn redirect(
-    change: &Change<'_>,
+    engine: &Engine,
+    change: &mut Change<'_>,
     endpoints: &[Endpoint],
     plans: &mut [NetworkPlan],
 ) -> (Option<usize>, Option<usize>) {
     let candidates: Vec<Candidate<'_>> = endpoints.iter().map(Into::into).collect();
     let (default4, default6) = gateway::choose(&candidates);
-    let ports = change.journal.ports.clone();
+    if default6.is_some() {
+        let halves = other_halves(&change.journal);
+        change.journal.ports.extend(halves);
+    }
+    let (ports, relays) = (&change.journal.ports, engine.config.relays());
     for (position, (plan, endpoint)) in plans.iter_mut().zip(endpoints).enumerate() {
         let has = (default4 == Some(position), default6 == Some(position));
         plan.endpoint.gateway4 = endpoint.gateway4.filter(|_| has.0);
         plan.endpoint.gateway6 = endpoint.gateway6.filter(|_| has.1);
-        plan.published = of_families(&ports, has);
+        plan.published = led_to(ports, has, default6.is_some(), relays);
     }
     (default4, default6)
+}
+
+/// Ports that are claimed for both families and have been published in IPv4 alone, since
+/// no IPv6 client would have got anywhere: their IPv6 halves.
+fn other_halves(journal: &Journal) -> Vec<PublishedPort> {
+    let six =
+        |port: &PublishedPort| PublishedPort { host_ip: Ipv6Addr::UNSPECIFIED.into(), ..*port };
+    let claimed = |port: &PublishedPort| {
+        let file = claims::file_of(port);
+        journal.claims.iter().any(|claim| claim.files.contains(&file))
+    };
+    let four = journal.ports.iter().filter(|p| p.host_ip == Ipv4Addr::UNSPECIFIED);
+    four.map(six).filter(|p| claimed(p) && !journal.ports.contains(p)).collect()
 }
 
 /// Leads ports and default routes where the plans say, each in one step.

@@ -107,6 +107,10 @@ pub(super) fn networks(
     if let Some(twice) = typed.iter().find(|endpoint| !seen.insert(&endpoint.network)) {
         return Err(RequestError::NetworkTwice(twice.network.clone()));
     }
+    if users == 0 && typed.len() > 1 {
+        let names: Vec<&str> = typed.iter().map(|endpoint| endpoint.network.as_str()).collect();
+        return Err(RequestError::ManyModes(names.join(", ")));
+    }
     if let Some(first) = typed.first_mut() {
         with_flags(first, args)?;
     }
@@ -432,8 +436,10 @@ mod tests {
 
     #[test]
     fn what_docker_refuses_is_refused() {
-        let cases: [(RunArgs, &str); 8] = [
+        let cases: [(RunArgs, &str); 10] = [
             (of(&["front", "bridge"]), "both user-defined and non-user-defined"),
+            (of(&["host", "none"]), "network endpoints: host, none"),
+            (of(&["container:web", "bridge"]), "network endpoints: container:web, bridge"),
             (of(&["front", "front"]), "network \"front\" is specified multiple times"),
             (of(&["ip=10.0.0.2"]), "name=NETWORK"),
             (of(&["name=n,color=blue"]), "the fields name"),

@@ -16,8 +16,8 @@ use rcnt_base::ids::{ContainerId, Name};
 use rustix::fs::{Mode, OFlags};
 
 use super::NamesPlan;
-use super::zone::{Network, Person, Stamp, Zone};
-use crate::members::{self, Member};
+use super::zone::{Network, Nickname, Person, Stamp, Zone};
+use crate::members::{self, Member, PrivateName};
 
 /// Files' times may advance in steps this long (a timer tick): what was changed just
 /// now may be changed again without another time.
@@ -120,8 +120,7 @@ impl Directory {
                 network.people.push(person.clone());
             } else if let Ok(Some(member)) = members::get(exec_root, &self.network, &id) {
                 if id == *me {
-                    let links = member.links.iter();
-                    network.links = links.map(|l| (l.alias.clone(), key(&l.target))).collect();
+                    network.links = member.links.iter().map(nickname).collect();
                 }
                 network.people.push(person(&member, stamp));
             }
@@ -149,6 +148,12 @@ fn files(exec_root: &std::path::Path, network: &Name) -> io::Result<Vec<(Contain
 /// The first half of an id: nobody finds two that share it.
 fn key(id: &ContainerId) -> u128 {
     id.as_str().get(..32).and_then(|half| u128::from_str_radix(half, 16).ok()).unwrap_or(0)
+}
+
+fn nickname(link: &PrivateName) -> Nickname {
+    let PrivateName { alias, target, source } = link;
+    let key = target.as_ref().map_or(0, key);
+    Nickname { alias: alias.clone(), key, source: source.clone() }
 }
 
 fn person(member: &Member, stamp: Stamp) -> Person {
@@ -242,7 +247,8 @@ mod tests {
         let mut watch = Watch::new(&plan);
         let other = member("b", "db", 3);
         add(root, &net, &other).unwrap();
-        me.links.push(members::PrivateName { alias: "store".into(), target: other.id.clone() });
+        let target = Some(other.id.clone());
+        me.links.push(PrivateName { alias: "store".into(), target, source: other.name.clone() });
         add(root, &net, &me).unwrap();
         assert_eq!(last(&mut watch, "store"), Some(3));
         me.links.clear();

@@ -21,8 +21,17 @@ pub(super) struct Zone {
 pub(super) struct Network {
     pub(super) name: String,
     pub(super) people: Vec<Person>,
-    /// What this container alone calls others: (name, the other's key).
-    pub(super) links: Vec<(String, u128)>,
+    /// What this container alone calls others.
+    pub(super) links: Vec<Nickname>,
+}
+
+/// A name for one other, by `--link`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Nickname {
+    pub(super) alias: String,
+    /// Whose: [`Person::key`], or, once that one is gone, who has its name.
+    pub(super) key: u128,
+    pub(super) source: String,
 }
 
 /// A container on a network.
@@ -46,6 +55,19 @@ pub(super) type Stamp = (u64, i64, u32);
 pub(super) struct Addresses {
     pub(super) v4: Vec<Ipv4Addr>,
     pub(super) v6: Vec<Ipv6Addr>,
+}
+
+impl Person {
+    fn own_name(&self) -> &str {
+        self.names.split(' ').next().unwrap_or_default()
+    }
+}
+
+impl Network {
+    fn meant(&self, link: &Nickname) -> Option<&Person> {
+        let by_key = self.people.iter().find(|person| person.key == link.key);
+        by_key.or_else(|| self.people.iter().find(|person| person.own_name() == link.source))
+    }
 }
 
 impl Addresses {
@@ -115,9 +137,8 @@ impl Zone {
 
     fn find_on(&self, number: u16, network: &Network, name: &str) -> Option<Addresses> {
         let mut found = Addresses::default();
-        let linked = network.links.iter().filter(|(alias, _)| alias.eq_ignore_ascii_case(name));
-        let target = |key| network.people.iter().find(|person| person.key == key);
-        let mut linked = linked.filter_map(|(_, key)| target(*key)).peekable();
+        let linked = network.links.iter().filter(|link| link.alias.eq_ignore_ascii_case(name));
+        let mut linked = linked.filter_map(|link| network.meant(link)).peekable();
         if linked.peek().is_some() {
             linked.for_each(|person| found.add(person));
             return Some(found);
@@ -141,8 +162,7 @@ impl Zone {
                 IpAddr::V6(v6) => person.v6 == Some(v6),
             };
             let person = network.people.iter().find(is)?;
-            let own = person.names.split(' ').next().unwrap_or_default();
-            Some(format!("{own}.{}", network.name))
+            Some(format!("{}.{}", person.own_name(), network.name))
         })
     }
 }
@@ -176,7 +196,18 @@ pub(super) mod tests {
                 person(1, "web www api aaaaaaaaaaaa", 2, false),
                 person(2, "DB api bbbbbbbbbbbb", 3, true),
             ],
-            links: vec![("store".into(), 2), ("web".into(), 2), ("gone".into(), 77)],
+            links: [
+                ("store", 2, ""),
+                ("web", 2, "web"),
+                ("gone", 77, "nobody"),
+                ("anew", 77, "DB"),
+            ]
+            .map(|(alias, key, source)| Nickname {
+                alias: alias.into(),
+                key,
+                source: source.into(),
+            })
+            .to_vec(),
         };
         let back = Network {
             name: "back.end".into(),
@@ -225,6 +256,8 @@ pub(super) mod tests {
         let zone = zone(&[]);
         assert_eq!(v4(&zone, "store"), Some(vec![3]));
         assert_eq!(v4(&zone, "web.front"), Some(vec![3]));
+        // Made anew under its name.
+        assert_eq!(v4(&zone, "anew"), Some(vec![3]));
     }
 
     #[test]
