@@ -2,19 +2,20 @@
 //! ([`rcnt_netstack::check`]) and in files; and mending it on request.
 
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rcnt_base::files::{self, Lock};
+use rcnt_base::report::chain;
 use rcnt_netstack::check::{self, Recorded, Subject};
 use rcnt_netstack::network::Network;
 use rcnt_netstack::plan::{BridgePlan, NetworkPlan, table_name};
 use rcnt_netstack::sysctl::ProcSys;
-use rcnt_netstack::{claims, members};
+use rcnt_netstack::{claims, dns, members};
 
-use crate::container::{Container, Status};
+use crate::container::{Container, Endpoint, Status};
 use crate::error::{EngineError, Result};
 use crate::journal::Journal;
-use crate::{Engine, network, repair};
+use crate::{Engine, network, repair, resolver};
 
 /// Something that is not as recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,9 +69,10 @@ impl Engine {
                 mended: f.mended,
             })
             .collect();
-        for (container, _) in &running {
+        for (container, namespace) in &running {
             if is_wanted(&format!("container {}", container.name)) {
                 all.extend(self.check_files(container, mend));
+                all.extend(self.check_names(container, namespace.as_fd(), mend));
             }
         }
         Ok(all)
@@ -137,20 +139,40 @@ impl Engine {
                 note(format!("its {file} is gone until it is started again"), false);
             }
         }
-        let resolver = container.state.endpoints.iter().any(|e| e.network.as_str() != "bridge");
-        if resolver && !has_resolver(container.state.pid) {
-            note("nothing answers names at 127.0.0.11 inside".to_owned(), false);
-        }
         found
     }
-}
 
-/// Whether a socket is bound to 127.0.0.11 in the process's network namespace
-/// (`proc_pid_net(5)`: addresses as words in the machine's own order).
-fn has_resolver(pid: u32) -> bool {
-    let address = format!(" {:08X}:", u32::from_ne_bytes([127, 0, 0, 11]));
-    let sockets = std::fs::read_to_string(format!("/proc/{pid}/net/udp"));
-    sockets.is_ok_and(|text| text.lines().any(|line| line.contains(&address)))
+    /// Whether a container with a resolver of its own is answered by it.
+    fn check_names(
+        &self,
+        container: &Container,
+        namespace: BorrowedFd<'_>,
+        mend: bool,
+    ) -> Option<Finding> {
+        let places = &container.state.endpoints;
+        let address = |place: &Endpoint| {
+            let own = members::get(&self.paths.roots.exec, &place.network, &container.id);
+            own.ok().flatten()?.address4
+        };
+        // Whoever is on no list is nobody to the resolver either, which is told already.
+        let addresses: Vec<_> =
+            places.iter().filter(|p| resolver::has_names(p)).filter_map(address).collect();
+        let answered =
+            || dns::answers(namespace, container.id.short(), &addresses).unwrap_or(false);
+        if addresses.is_empty() || answered() {
+            return None;
+        }
+        let mut what = "port 53 of 127.0.0.11 does not lead to its resolver inside".to_owned();
+        let mut mended = false;
+        if mend {
+            match resolver::networks_changed(self, container, places, places) {
+                Ok(()) => mended = answered(),
+                Err(why) => what = format!("{what} (cannot be mended: {})", chain(&why)),
+            }
+        }
+        let subject = format!("container {}", container.name);
+        Some(Finding { subject, what, mended })
+    }
 }
 
 /// Whom a finding concerns, in the user's words.

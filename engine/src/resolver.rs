@@ -45,7 +45,7 @@ pub(crate) fn resolv_conf(
     host.for_container(&overrides, endpoints.iter().any(|e| e.address6.is_some()))
 }
 
-fn has_names(endpoint: &Endpoint) -> bool {
+pub(crate) fn has_names(endpoint: &Endpoint) -> bool {
     is_user_defined(endpoint.network.as_str())
 }
 

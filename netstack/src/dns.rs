@@ -13,6 +13,7 @@
 //! - `inside`: the sockets, and what makes port 53 lead to them
 //! - `watch`: the zone is read again when a network's members change
 //! - `servers`: whom to ask, and in which order; `upstream`: one forwarded question
+//! - `probe`: asks as a client would, for `network check`
 //! - `stream`: clients that ask over TCP; `serve`: the one loop over all of it
 //!
 //! Nobody outside the namespace is ever answered: the sockets take packets from
@@ -30,6 +31,7 @@ mod dice;
 mod inside;
 mod message;
 mod post;
+mod probe;
 mod serve;
 mod servers;
 mod stream;
@@ -39,6 +41,7 @@ mod watch;
 mod zone;
 
 pub use inside::ADDRESS;
+pub use probe::answers;
 pub use serve::Resolver;
 
 /// What a container's resolver answers from and whom it asks.

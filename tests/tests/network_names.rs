@@ -396,6 +396,29 @@ fn rules_that_were_flushed_inside_come_back_with_the_next_change() {
 }
 
 #[test]
+fn check_says_when_port_53_leads_nowhere_inside_and_repair_mends_it() {
+    let world = World::new();
+    world.ok("network create front");
+    // A server of its own on every address answers instead, but not what is asked.
+    let serve = "dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts \
+                 --user=root --pid-file= --address=/#/192.0.2.99";
+    world.ok(format!("run -d --name dns --network front {GLIBC} busybox /usr/sbin/{serve}"));
+    wait(&world, "web", "--network front --dns-search .");
+    world.rcnt("network check").success().prints("");
+    for name in ["web", "dns"] {
+        world.ok_sh(&format!("nsenter -t {} -n nft flush ruleset", world.pid_of(name)));
+    }
+    let what = "port 53 of 127.0.0.11 does not lead to its resolver inside";
+    let found = world.rcnt("network check web").exits(1);
+    assert_eq!(found.stdout.matches(what).count(), 1, "{found}");
+    let mended = world.rcnt("network check --repair").success();
+    assert_eq!(mended.stdout.matches(what).count(), 2, "{mended}");
+    assert_eq!(short(&world, "web", "dns"), [world.address_of("dns")]);
+    assert_eq!(short(&world, "dns", "+tcp web"), [world.address_of("web")]);
+    world.rcnt("network check").success().prints("");
+}
+
+#[test]
 fn a_killed_supervisors_names_are_gone_with_it() {
     let world = World::new();
     world.ok("network create front");

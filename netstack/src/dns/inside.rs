@@ -25,7 +25,7 @@ use crate::wire::nft::{Batch, Expression};
 /// Where every container on a user-defined network finds its resolver, as docker has it.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 /// The port that clients know.
-const PORT: u16 = 53;
+pub(super) const PORT: u16 = 53;
 /// How often another port is tried when TCP does not get the one that UDP got.
 const TRIES: u32 = 8;
 /// Connections that wait to be accepted.
