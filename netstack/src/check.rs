@@ -75,6 +75,8 @@ pub(crate) enum Mend {
     Inside(usize),
     /// Forwarding is switched on.
     Forwarding(bool),
+    /// IPv4 packets that come in by this interface are forwarded.
+    ForwardingFrom(String),
     /// Rules and elements are declared again.
     Rules,
     /// An element that leads to nobody is removed.
@@ -138,6 +140,9 @@ fn carry_out(recorded: &Recorded<'_>, sysctls: &ProcSys, mend: &Mend) -> Result<
         Mend::Forwarding(ipv6) => {
             sysctls.write(forwarding_name(*ipv6), "1").map_err(|e| e.to_string())
         }
+        Mend::ForwardingFrom(interface) => {
+            sysctls.write(&forwarding_from(interface), "1").map_err(|e| e.to_string())
+        }
         Mend::Rules => declare_all(recorded).map_err(|e| rcnt_base::report::chain(&e)),
         Mend::Surplus(entry) => {
             apply::ruleset::remove_one(recorded.table, entry).map_err(|e| e.to_string())
@@ -169,16 +174,26 @@ pub(crate) fn forwarding_name(ipv6: bool) -> &'static str {
     if ipv6 { "net/ipv6/conf/all/forwarding" } else { "net/ipv4/ip_forward" }
 }
 
+/// The setting that makes the host forward IPv4 packets that come in by an interface. It
+/// gets the value of the one above when that one changes, and can be changed by itself.
+pub(crate) fn forwarding_from(interface: &str) -> String {
+    format!("net/ipv4/conf/{interface}/forwarding")
+}
+
 /// What was found, by the same order as recorded.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     pub(crate) links: Vec<crate::facts::Link>,
     pub(crate) addresses: Vec<crate::facts::Address>,
+    /// Interfaces that IPv4 default routes lead to.
+    pub(crate) uplinks: Vec<String>,
     /// Values of settings that were read.
     pub(crate) settings: BTreeMap<String, String>,
     pub(crate) inside: Vec<Inside>,
     /// Whether the table's rules are whole.
     pub(crate) whole: bool,
+    /// Chains of the table with other rules than they should have, or another policy.
+    pub(crate) changed: Vec<&'static str>,
     pub(crate) elements: Vec<Entry>,
     /// Chains of others that drop what our bridges forward, and whether there is a door
     /// to let them through.

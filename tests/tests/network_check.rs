@@ -42,6 +42,19 @@ fn drift_of_every_kind_is_found_and_mended() {
     let cases = [
         ("nft flush ruleset".to_owned(), "nftables table inet rcnt"),
         (format!("nft flush chain inet {table} forward"), "not whole"),
+        (
+            // As many rules as before, but another.
+            format!(
+                "nft delete rule inet {table} forward handle \
+                 $(nft -a list chain inet {table} forward | sed -n 's/.*drop.*handle //p' | tail -n1); \
+                 nft add rule inet {table} forward accept"
+            ),
+            "chain forward of nftables table inet",
+        ),
+        (
+            format!("nft 'chain inet {table} forward {{ policy drop; }}'"),
+            "chain forward of nftables table inet",
+        ),
         (format!("nft flush map inet {table} any4"), "element of set any4"),
         (
             format!("nft delete element inet {table} talk {{ rcnt0 . rcnt0 }}"),
@@ -61,6 +74,8 @@ fn drift_of_every_kind_is_found_and_mended() {
         (format!("{inside} ip link set eth0 down"), "is down inside"),
         (format!("ip link del {veth}"), "is gone"),
         ("sysctl -qw net.ipv4.ip_forward=0".to_owned(), "net/ipv4/ip_forward is 0, not 1"),
+        ("sysctl -qw net.ipv4.conf.rcnt0.forwarding=0".to_owned(), "rcnt0/forwarding is 0, not 1"),
+        ("sysctl -qw net.ipv4.conf.eth0.forwarding=0".to_owned(), "eth0/forwarding is 0, not 1"),
         ("sysctl -qw net.ipv4.conf.rcnt0.route_localnet=0".to_owned(), "route_localnet"),
         (format!("rm {}/ports/tcp-0.0.0.0-8080", World::EXEC), "claim ports/tcp-0.0.0.0-8080"),
         (format!("rm -r {}/networks/bridge/members", World::EXEC), "member of bridge"),

@@ -1,16 +1,20 @@
 //! The ruleset's side: one transaction that declares the base when it is not
 //! whole, and a container's elements.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::fd::AsFd;
 
+use rcnt_base::sys::netlink::Family;
 use rustix::io::Errno;
 
 use super::AttachError;
+use crate::namespace;
 use crate::plan::{BridgePlan, NetworkPlan, NetworkUndo, Passage};
 use crate::ports::PublishedPort;
 use crate::rules::{self, Entry};
 use crate::socket::{Answers, Refusal, Socket, refusal, with_netfilter};
+use crate::wire::abi::NFPROTO_INET;
 use crate::wire::nft::{self, Batch, ChainFacts, Element};
 use crate::wire::{Malformed, Message, Requests};
 
@@ -172,9 +176,7 @@ fn old_marks(socket: &mut Socket, table: &str) -> io::Result<Vec<String>> {
         |message| nft::read_chain(message).map(Some).map_err(invalid),
     )?;
     let ours = chains.into_iter().filter(|c| {
-        c.family == crate::wire::abi::NFPROTO_INET
-            && c.table == table
-            && c.name.starts_with(rules::MARK_PREFIX)
+        c.family == NFPROTO_INET && c.table == table && c.name.starts_with(rules::MARK_PREFIX)
     });
     Ok(ours.map(|chain| chain.name).collect())
 }
@@ -276,6 +278,53 @@ pub(crate) fn read_table(table: &str) -> io::Result<(bool, Vec<Entry>)> {
         }
         Ok((whole, all))
     })
+}
+
+/// The chains of the base whose rules or policy are not as declared, although there are as
+/// many: compared with the same base, declared in a namespace that is nobody's.
+pub(crate) fn changed_chains(table: &str) -> io::Result<Vec<&'static str>> {
+    let wanted = {
+        let nowhere = namespace::fresh()?;
+        namespace::visit(nowhere.as_fd(), || {
+            let mut socket = Socket::open(Family::Netfilter)?;
+            let mut batch = Batch::new(table);
+            declare(&mut batch, &[]);
+            match exchange(&mut socket, &batch.finish())?.refused() {
+                None => bodies(&mut socket, table),
+                Some((_, ack)) => Err(refusal(ack).into()),
+            }
+        })?
+    };
+    let found = with_netfilter(|socket| bodies(socket, table))?;
+    let differs = |name: &&str| found.get(*name) != wanted.get(*name);
+    Ok(rules::chain_uses().map(|(name, _)| name).filter(differs).collect())
+}
+
+/// Policy and rules of each chain, as the kernel lists them.
+type Bodies = BTreeMap<String, (Option<u32>, Vec<Vec<u8>>)>;
+
+fn bodies(socket: &mut Socket, table: &str) -> io::Result<Bodies> {
+    let ours = |c: ChainFacts| {
+        let is_ours = c.family == NFPROTO_INET && c.table == table;
+        is_ours.then_some((c.name, (c.policy, Vec::new())))
+    };
+    let chains = socket.dump(
+        |requests| {
+            nft::dump_chains(requests);
+        },
+        |message| nft::read_chain(message).map(ours).map_err(invalid),
+    )?;
+    let mut bodies: Bodies = chains.into_iter().collect();
+    let rules = socket.dump(
+        |requests| {
+            nft::dump_table_rules(requests, NFPROTO_INET, table);
+        },
+        |message| nft::read_rule_body(message).map(Some).map_err(invalid),
+    )?;
+    for (chain, rule) in rules {
+        bodies.entry(chain).or_default().1.push(rule);
+    }
+    Ok(bodies)
 }
 
 /// Removes one element; one that is gone is fine.

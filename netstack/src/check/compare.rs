@@ -1,8 +1,9 @@
 //! What is recorded against what was found. Pure.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{Facts, Finding, Inside, Mend, Recorded, Subject, forwarding_name};
+use super::{Facts, Finding, Inside, Mend, Recorded, Subject, forwarding_from, forwarding_name};
 use crate::facts::Link;
 use crate::plan::{BridgePlan, NetworkPlan};
 use crate::rules::{self, Entry};
@@ -95,6 +96,32 @@ fn forwarding(found: &mut Findings, recorded: &Recorded<'_>, facts: &Facts) {
             found.note(Subject::Host, Mend::Forwarding(ipv6), what);
         }
     }
+    // Switching all of it on reaches every interface.
+    if facts.settings.get(forwarding_name(false)).is_none_or(|value| value == "1") {
+        forwarding_from_each(found, recorded, facts);
+    }
+}
+
+/// With `ip_forward` on, an interface whose own switch is off forwards nothing all the
+/// same: not what containers send (the bridge), not what they get (the uplinks).
+fn forwarding_from_each(found: &mut Findings, recorded: &Recorded<'_>, facts: &Facts) {
+    let forwarding = recorded.places.iter().filter(|(plan, _)| plan.host.ip_forward);
+    let routed: BTreeSet<&String> = forwarding
+        .filter_map(|(plan, _)| plan.wire.bridge())
+        .filter(|bridge| !bridge.policy.internal)
+        .map(|bridge| &bridge.interface)
+        .collect();
+    let uplinks = facts.uplinks.iter().filter(|_| !routed.is_empty());
+    for interface in routed.iter().copied().chain(uplinks) {
+        let name = forwarding_from(interface);
+        let Some(value) = facts.settings.get(&name).filter(|value| *value != "1") else { continue };
+        let subject = match routed.contains(interface) {
+            true => Subject::Bridge(interface.clone()),
+            false => Subject::Host,
+        };
+        let what = format!("kernel setting {name} is {value}, not 1");
+        found.note(subject, Mend::ForwardingFrom(interface.clone()), what);
+    }
 }
 
 fn place_drift(
@@ -151,6 +178,11 @@ fn rules_drift(found: &mut Findings, recorded: &Recorded<'_>, facts: &Facts) {
     }
     if !facts.whole {
         let what = format!("the rules of nftables table inet {} are not whole", recorded.table);
+        found.note(Subject::Host, Mend::Rules, what);
+    }
+    for chain in &facts.changed {
+        let table = recorded.table;
+        let what = format!("chain {chain} of nftables table inet {table} is not as declared");
         found.note(Subject::Host, Mend::Rules, what);
     }
     let expected = expected(recorded);

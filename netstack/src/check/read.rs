@@ -1,10 +1,11 @@
 //! The facts that [`super::compare()`] looks at.
 
+use std::collections::BTreeSet;
 use std::io;
 
-use super::{Facts, Inside, Recorded, forwarding_name};
+use super::{Facts, Inside, Recorded, forwarding_from, forwarding_name};
 use crate::apply;
-use crate::facts;
+use crate::facts::{self, Link, Route};
 use crate::neighbours;
 use crate::sysctl::ProcSys;
 
@@ -16,6 +17,9 @@ pub(super) fn read(recorded: &Recorded<'_>, sysctls: &ProcSys) -> io::Result<Fac
         ..Facts::default()
     };
     let mut names: Vec<String> = [false, true].map(|v6| forwarding_name(v6).to_owned()).to_vec();
+    facts.uplinks = uplinks(&facts.links)?;
+    let bridges = recorded.bridges.iter().map(|bridge| &bridge.interface);
+    names.extend(bridges.chain(&facts.uplinks).map(|interface| forwarding_from(interface)));
     for bridge in recorded.bridges {
         names.push(format!("net/ipv4/conf/{}/route_localnet", bridge.interface));
         names.push(format!("net/ipv6/conf/{}/disable_ipv6", bridge.interface));
@@ -38,6 +42,9 @@ pub(super) fn read(recorded: &Recorded<'_>, sysctls: &ProcSys) -> io::Result<Fac
     }
     if recorded.firewall {
         (facts.whole, facts.elements) = apply::ruleset::read_table(recorded.table)?;
+        if facts.whole {
+            facts.changed = apply::ruleset::changed_chains(recorded.table)?;
+        }
         let bridges: Vec<&str> = recorded.bridges.iter().map(|b| b.interface.as_str()).collect();
         for drop in neighbours::read(recorded.table, &bridges)? {
             let door = apply::door::is_there(&drop)?;
@@ -45,4 +52,13 @@ pub(super) fn read(recorded: &Recorded<'_>, sysctls: &ProcSys) -> io::Result<Fac
         }
     }
     Ok(facts)
+}
+
+/// Where answers to what containers send come in.
+fn uplinks(links: &[Link]) -> io::Result<Vec<String>> {
+    let routes = facts::read_routes()?;
+    let is_default = |route: &&Route| route.prefix == 0 && route.destination.is_ipv4();
+    let leads_to: BTreeSet<u32> = routes.iter().filter(is_default).filter_map(|r| r.link).collect();
+    let named = links.iter().filter(|link| leads_to.contains(&link.index));
+    Ok(named.map(|link| link.name.clone()).collect())
 }

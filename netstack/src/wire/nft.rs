@@ -10,7 +10,9 @@ mod read;
 
 pub(crate) use expression::Expression;
 pub(crate) use foreign::read_foreign;
-pub(crate) use read::{ChainFacts, RuleFacts, read_chain, read_element, read_elements, read_rule};
+pub(crate) use read::{
+    ChainFacts, RuleFacts, read_chain, read_element, read_elements, read_rule, read_rule_body,
+};
 
 use super::{Attributes, Requests, abi};
 

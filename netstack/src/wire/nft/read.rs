@@ -78,6 +78,14 @@ pub(crate) fn read_rule(message: &Message<'_>) -> Result<RuleFacts, Malformed> {
     })
 }
 
+/// Reads NFT_MSG_NEWRULE: its chain, and its expressions as the kernel lists them, which
+/// are the same for the same rule in whatever namespace.
+pub(crate) fn read_rule_body(message: &Message<'_>) -> Result<(String, Vec<u8>), Malformed> {
+    let rest = message.payload.get(4..).ok_or(Malformed)?;
+    let chain = find(rest, abi::NFTA_RULE_CHAIN).map(read_text).ok_or(Malformed)?;
+    Ok((chain, find(rest, abi::NFTA_RULE_EXPRESSIONS).unwrap_or_default().to_vec()))
+}
+
 fn read_fields(fields: &[u8]) -> Result<Element, Malformed> {
     let value = |kind| find(fields, kind).and_then(|v| find(v, abi::NFTA_DATA_VALUE));
     Ok(Element {
