@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rcnt_base::files::{self, Lock};
 use rcnt_base::report::chain;
 use rcnt_netstack::check::{self, Recorded, Subject};
-use rcnt_netstack::network::Network;
+use rcnt_netstack::network::{HostNetFacts, Network, NetworkWarning, read_facts, recheck};
 use rcnt_netstack::plan::{BridgePlan, NetworkPlan, table_name};
 use rcnt_netstack::sysctl::ProcSys;
 use rcnt_netstack::{claims, dns, members};
@@ -69,6 +69,9 @@ impl Engine {
                 mended: f.mended,
             })
             .collect();
+        let around = read_facts().map_err(reading())?;
+        let in_the_way = networks.iter().flat_map(|network| overlaps(network, &around));
+        all.extend(in_the_way.filter(|finding| is_wanted(&finding.subject)));
         for (container, namespace) in &running {
             if is_wanted(&format!("container {}", container.name)) {
                 all.extend(self.check_files(container, mend));
@@ -173,6 +176,20 @@ impl Engine {
         let subject = format!("container {}", container.name);
         Some(Finding { subject, what, mended })
     }
+}
+
+/// What the host has got since that is in a network's way: a VPN, another's bridge.
+fn overlaps(network: &Network, around: &HostNetFacts) -> impl Iterator<Item = Finding> {
+    let subject = format!("network {}", network.name);
+    recheck(network, around).into_iter().map(move |warning| Finding {
+        subject: subject.clone(),
+        what: match warning {
+            NetworkWarning::Overlap { subnet, with, .. } => format!("{subnet} overlaps {with}"),
+            pending @ NetworkWarning::Pending { .. } => pending.to_string(),
+        },
+        // Whose addresses should change is not ours to say.
+        mended: false,
+    })
 }
 
 /// Whom a finding concerns, in the user's words.

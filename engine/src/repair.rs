@@ -165,23 +165,46 @@ pub fn settle(paths: &Paths, container: Container, locked: bool) -> Result<Optio
 /// Somebody flushed the firewall: declares the ports of all running containers
 /// again, but those of `except`, which has just done so.
 pub fn publish_again(paths: &Paths, except: Option<&ContainerId>) {
-    let fenced = forwarding(paths);
-    if !fenced.is_empty() {
-        let table = table_name(&paths.roots.instance());
-        if let Err(error) = apply::fence(&table, &fenced) {
-            log::warn!("{}", report::chain(&error));
-        }
-    }
+    fence(paths);
     for id in records::ids(&paths.runs()).unwrap_or_default() {
         if Some(&id) == except || !Lock::is_held(&paths.supervisor_lock(&id)) {
             continue;
         }
-        for plan in network::plans(paths, &id) {
-            if let Err(error) = apply::publish(&plan) {
-                log::warn!("container {}: {}", id.short(), report::chain(&error));
-            }
+        publish_one(paths, &id);
+    }
+}
+
+/// [`publish_again`] of one container alone, by its own supervisor, and of what is
+/// everybody's. `false`: a command is changing its networks or ports just now.
+pub(crate) fn publish_own(paths: &Paths, id: &ContainerId) -> bool {
+    let change = paths.change_lock(id);
+    let _change = match change.exists().then(|| Lock::try_now(&change)) {
+        Some(Ok(None) | Err(_)) => return false,
+        Some(Ok(lock)) => lock,
+        None => None,
+    };
+    publish_one(paths, id);
+    fence(paths);
+    true
+}
+
+fn publish_one(paths: &Paths, id: &ContainerId) {
+    for plan in network::plans(paths, id) {
+        if let Err(error) = apply::publish(&plan) {
+            log::warn!("container {}: {}", id.short(), report::chain(&error));
         }
-        links::reopen(paths, &id);
+    }
+    links::reopen(paths, id);
+}
+
+fn fence(paths: &Paths) {
+    let fenced = forwarding(paths);
+    if fenced.is_empty() {
+        return;
+    }
+    let table = table_name(&paths.roots.instance());
+    if let Err(error) = apply::fence(&table, &fenced) {
+        log::warn!("{}", report::chain(&error));
     }
 }
 

@@ -32,6 +32,7 @@ use crate::session::frame::Reply;
 use crate::{records, removal};
 
 mod clients;
+mod guard;
 pub mod log;
 mod serve;
 mod start;

@@ -49,6 +49,12 @@ pub enum AttachError {
         /// The kernel's reason.
         source: io::Error,
     },
+    /// The kernel has no port left for it (`BR_MAX_PORTS`, less one).
+    #[error("bridge {bridge} is full: the kernel gives a bridge 1023 ports; use another network")]
+    Full {
+        /// Its interface.
+        bridge: String,
+    },
     /// The interface that containers on a LAN share.
     #[error("cannot set up parent interface {parent}")]
     Parent {

@@ -8,6 +8,7 @@
 //! - [`plan`]  what one container's network shall be, and its undo list (pure)
 //! - [`apply`] sends a plan to the kernel, takes it back; [`sysctl`] the settings it needs
 //! - [`check`] compares the kernel with what was recorded, and mends drift
+//! - [`guard`] notices that somebody has taken the rules away
 //! - [`facts`] links, addresses, routes of the host, as structs
 //! - [`neighbours`] firewalls of others that drop our packets
 //! - [`ports`] `-p` as typed and as decided (pure)
@@ -31,6 +32,7 @@ pub mod claims;
 pub mod dns;
 pub mod facts;
 pub mod graph;
+pub mod guard;
 pub mod ipam;
 pub mod members;
 pub mod names;

@@ -39,6 +39,14 @@ impl Mac {
         Self([0x02, 0x42, a, b, c, d])
     }
 
+    /// For the other end of the container's wire: as locally administered as this
+    /// one, and another's.
+    pub fn far_end(self) -> Self {
+        let [a, rest @ ..] = self.0;
+        let [b, c, d, e, f] = rest;
+        Self([(a | 0x02) ^ 0x04, b, c, d, e, f])
+    }
+
     /// The IPv6 link-local address that this MAC gives (RFC 4291, appendix A).
     pub fn link_local(self) -> Ipv6Addr {
         let [a, b, c, d, e, f] = self.0.map(u16::from);

@@ -37,6 +37,10 @@ fn drift_of_every_kind_is_found_and_mended() {
     let world = World::with_servers();
     serve(&world, "web", "-p 8080:80");
     let (veth, table) = (veth(&world), table(&world));
+    // What a supervisor mends by itself would be mended before it is found.
+    let supervisor = world.inspect("web", "/State/Pid").to_string();
+    let supervisor = world.ok_sh(&format!("ps -o ppid= -p {supervisor}"));
+    world.ok_sh(&format!("kill -STOP {supervisor}"));
     let inside = format!("nsenter -t {} -n", world.pid_of("web"));
     let address = world.address_of("web");
     let cases = [
@@ -101,6 +105,7 @@ fn drift_of_every_kind_is_found_and_mended() {
         (value["Subject"].as_str(), value["Repaired"].as_bool()),
         (Some("container web"), Some(false))
     );
+    world.ok_sh(&format!("kill -CONT {supervisor}"));
     world.ok("rm -f web");
     world.nothing_is_left();
 }

@@ -6,13 +6,15 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::{Ack, Message, Requests, abi, messages};
 use crate::sys::netlink::{self, Family};
+use crate::sys::packet::attach_filter;
+use crate::sys::seccomp::SockFilter;
 
 /// A dump is asked for again this often when it changed under way.
 const DUMP_ATTEMPTS: u32 = 16;
@@ -124,17 +126,31 @@ impl Socket {
         Ok(rustix::net::bind(&self.fd, &address)?)
     }
 
+    /// Takes of what [`Socket::join`] brings only what `filter` lets pass: a program
+    /// over the first message of each datagram. Set before joining.
+    ///
+    /// # Errors
+    /// EINVAL for a program the kernel does not take.
+    pub fn filter(&self, filter: &[SockFilter]) -> io::Result<()> {
+        attach_filter(&self.fd, filter)
+    }
+
     /// Hands over what has been told since; does not wait. What did not fit into the
-    /// socket's buffer is lost.
+    /// socket's buffer is lost: returns whether anything was.
     ///
     /// # Errors
     /// What recvmsg(2) says, or `data`.
-    pub fn told(&mut self, mut data: impl FnMut(&Message<'_>) -> io::Result<()>) -> io::Result<()> {
+    pub fn told(
+        &mut self,
+        mut data: impl FnMut(&Message<'_>) -> io::Result<()>,
+    ) -> io::Result<bool> {
+        let mut lost = false;
         loop {
             let length = match self.receive() {
                 Ok(Some(length)) => length,
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(lost),
                 Err(e) if e.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) => {
+                    lost = true;
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -279,5 +295,11 @@ impl Socket {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }

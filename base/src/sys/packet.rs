@@ -217,7 +217,8 @@ struct Program {
     filter: *const SockFilter,
 }
 
-fn attach_filter(fd: &OwnedFd, filter: &[SockFilter]) -> io::Result<()> {
+/// Only what `filter` lets pass reaches the socket from now on.
+pub(crate) fn attach_filter(fd: &OwnedFd, filter: &[SockFilter]) -> io::Result<()> {
     let too_long = |_| io::Error::from_raw_os_error(libc::EINVAL);
     let program =
         Program { len: u16::try_from(filter.len()).map_err(too_long)?, filter: filter.as_ptr() };

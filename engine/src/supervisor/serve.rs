@@ -16,6 +16,7 @@ use rcnt_runtime::spawn::Init;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::clients::Clients;
+use super::guard::Guard;
 use super::log::{LogWriter, Stream};
 use super::streams::Streams;
 use crate::container::Container;
@@ -65,10 +66,12 @@ pub(super) fn until_exit(
     let mut kill_at: Option<Instant> = None;
     // Started just now: the memory that took is given back when it is quiet.
     let mut grown = true;
+    let mut guard = Guard::new();
     loop {
         let names = running.names.as_ref().and_then(Resolver::deadline);
-        let names = names.map(|at| at.saturating_duration_since(Instant::now()));
-        let limit = relay.patience().into_iter().chain(names).min();
+        let timed = names.into_iter().chain(guard.deadline());
+        let timed = timed.map(|at| at.saturating_duration_since(Instant::now()));
+        let limit = relay.patience().into_iter().chain(timed).min();
         let patience = match (kill_at, grown) {
             (Some(at), _) => Patience::For(at.saturating_duration_since(Instant::now())),
             (None, _) if limit.is_some() => Patience::For(limit.unwrap_or(QUIET)),
@@ -79,8 +82,9 @@ pub(super) fn until_exit(
         if let (Patience::Small, Some(names)) = (&patience, running.names.as_mut()) {
             names.rest();
         }
-        let Ready { any, streams, relayed, named, clients: ready, signal, exited } =
-            wait(&running, clients, relay, patience);
+        let Ready { any, streams, relayed, named, ruled, clients: ready, signal, exited } =
+            wait(&running, clients, relay, &guard, patience);
+        guard.serve(paths, container, ruled);
         if running.streams.is_hung_up() {
             // Nobody holds the terminal open now; somebody may again.
             running.streams.look_again();
@@ -118,6 +122,7 @@ pub(super) fn until_exit(
                     clients.send(&Reply::Changed(done));
                 }
                 Request::NetworksChanged => {
+                    guard.networks_changed();
                     relay.lead(super::relay_targets(&network::plans(paths, &container.id)));
                 }
                 request => obey(&mut running, request, clients),
@@ -164,12 +169,19 @@ struct Ready {
     streams: bool,
     relayed: bool,
     named: [PollFlags; 2],
+    ruled: bool,
     clients: Vec<PollFlags>,
     signal: bool,
     exited: bool,
 }
 
-fn wait(running: &Running, clients: &Clients, relay: &Relay, patience: Patience) -> Ready {
+fn wait(
+    running: &Running,
+    clients: &Clients,
+    relay: &Relay,
+    guard: &Guard,
+    patience: Patience,
+) -> Ready {
     let init = running.init.pidfd();
     let mut fds =
         vec![PollFd::new(&init, PollFlags::IN), PollFd::new(&running.signals, PollFlags::IN)];
@@ -179,6 +191,8 @@ fn wait(running: &Running, clients: &Clients, relay: &Relay, patience: Patience)
     fds.extend(relay.poll_fds());
     let first_name = fds.len();
     fds.extend(running.names.iter().flat_map(Resolver::poll_fds));
+    let first_rule = fds.len();
+    fds.extend(guard.poll_fd());
     let first_client = fds.len();
     fds.extend(clients.poll_fds(running.streams.take_input()));
     // An interrupted wait is a wait without news.
@@ -198,10 +212,11 @@ fn wait(running: &Running, clients: &Clients, relay: &Relay, patience: Patience)
         signal: any(1..2),
         streams: any(2..first_relay),
         relayed: any(first_relay..first_name),
-        named: match happened.get(first_name..first_client) {
+        named: match happened.get(first_name..first_rule) {
             Some(&[datagrams, others]) => [datagrams, others],
             _ => [PollFlags::empty(); 2],
         },
+        ruled: any(first_rule..first_client),
         clients: happened.get(first_client..).unwrap_or_default().to_vec(),
     }
 }

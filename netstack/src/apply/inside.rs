@@ -169,21 +169,26 @@ fn settings(endpoint: &EndpointPlan, sysctls: &ProcSys) -> io::Result<()> {
 
 /// `lo` up, addresses, link up, default routes.
 pub(super) fn configure(socket: &mut Socket, endpoint: &EndpointPlan) -> io::Result<()> {
-    let index = socket.interface_index(&endpoint.interface)?.ok_or(Errno::NODEV)?;
-    let (requests, expected) = requests(endpoint, index);
-    let answers = socket.exchange(&requests, |_| Ok(()))?;
-    expected.into_iter().try_for_each(|sequence| answers.check(sequence, &[]))?;
+    configure_tolerating(socket, endpoint, &[])?;
     super::shape::limit(socket, &endpoint.interface, endpoint.bandwidth.out)
 }
 
 /// [`configure`] for a container that may have lost part of it.
 pub(super) fn configure_again(endpoint: &EndpointPlan, netns: BorrowedFd<'_>) -> io::Result<()> {
     let mut socket = visit(netns, || Socket::open(Family::Route))?;
+    configure_tolerating(&mut socket, endpoint, &[Errno::EXIST.raw_os_error()])
+}
+
+/// As far as it is not so already; the first refusal in the order of the requests.
+pub(super) fn configure_tolerating(
+    socket: &mut Socket,
+    endpoint: &EndpointPlan,
+    tolerated: &[i32],
+) -> io::Result<()> {
     let index = socket.interface_index(&endpoint.interface)?.ok_or(Errno::NODEV)?;
     let (requests, expected) = requests(endpoint, index);
     let answers = socket.exchange(&requests, |_| Ok(()))?;
-    let there = [Errno::EXIST.raw_os_error()];
-    expected.into_iter().try_for_each(|sequence| answers.check(sequence, &there))
+    expected.into_iter().try_for_each(|sequence| answers.check(sequence, tolerated))
 }
 
 /// One buffer, in the order in which the kernel wants it: routes need a link that is up.

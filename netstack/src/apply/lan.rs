@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rcnt_base::sys::netlink::Family;
 use rustix::io::Errno;
 
-use super::{AttachError, inside, links};
+use super::{AttachError, inside, links, shape};
 use crate::network::{Parent, ParentMaking};
 use crate::plan::{EndpointPlan, LanKind, LanPlan, NetworkPlan};
 use crate::socket::Socket;
@@ -48,8 +48,7 @@ pub(super) fn attach(
         source,
     })?;
     inside::interface_settings(endpoint, netns, sysctls).map_err(inside_error)?;
-    up_when_free(&mut container, &endpoint.interface).map_err(inside_error)?;
-    inside::configure(&mut container, endpoint).map_err(inside_error)?;
+    configure_when_free(&mut container, endpoint).map_err(inside_error)?;
     links::forwarding(&mut container, &endpoint.interface).map_err(inside_error)?;
     Ok(())
 }
@@ -81,21 +80,22 @@ fn make(
     socket.exchange(&requests, |_| Ok(()))?.check(create, &[])
 }
 
-/// Raises the container's interface. Its MAC follows from its address, and the kernel
-/// refuses (EADDRINUSE, `macvlan_open`) while another of the parent's has the same:
+/// Addresses, life, routes, in this order: the kernel announces the addresses that a
+/// link has when it comes up. A MAC follows from its address, and the kernel refuses
+/// the link (EADDRINUSE, `macvlan_open`) while another of the parent's has the same:
 /// that of the address's last holder, whose namespace the kernel takes down in the
 /// background (`cleanup_net`).
-fn up_when_free(socket: &mut Socket, interface: &str) -> io::Result<()> {
-    let index = socket.interface_index(interface)?.ok_or(Errno::NODEV)?;
+fn configure_when_free(socket: &mut Socket, endpoint: &EndpointPlan) -> io::Result<()> {
     let give_up = Instant::now() + HELD;
     loop {
-        match up(socket, index) {
+        match inside::configure_tolerating(socket, endpoint, &[EEXIST]) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < give_up => {
                 sleep(Duration::from_millis(2));
             }
-            done => return done,
+            done => break done?,
         }
     }
+    shape::limit(socket, &endpoint.interface, endpoint.bandwidth.out)
 }
 
 /// The parent's number: found, or made as it was decided, and up.

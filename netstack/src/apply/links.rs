@@ -26,6 +26,7 @@ pub(super) enum Bridge {
 const LINK_ATTEMPTS: u32 = 100;
 const LINK_PAUSE: Duration = Duration::from_micros(200);
 const EEXIST: i32 = Errno::EXIST.raw_os_error();
+const EXFULL: i32 = Errno::XFULL.raw_os_error();
 
 /// Bridge and veth pair, complete and up on the host's side.
 pub(super) fn attach(
@@ -171,6 +172,9 @@ fn connect(
         answers.check(sequence, &[EEXIST]).map_err(bridge_error)?;
     }
     for sequence in pair {
+        if answers.errno(sequence) == EXFULL {
+            return Err(AttachError::Full { bridge: interface.clone() });
+        }
         answers.check(sequence, &[]).map_err(veth_error)?;
     }
     Ok(())
@@ -231,6 +235,9 @@ fn make_pair(
     };
     let create = LinkRequest {
         name: Some(&end.host_interface),
+        // One that somebody has chosen is left alone by udev (systemd.link(5),
+        // MACAddressPolicy=persistent); nothing is ever sent to it or from it.
+        mac: Some(end.mac.far_end()),
         mtu: Some(end.mtu),
         master: Some(bridge),
         kind: Some(LinkKind::Veth(Box::new(peer))),

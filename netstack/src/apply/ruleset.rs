@@ -168,6 +168,11 @@ fn is_whole(socket: &mut Socket, table: &str) -> io::Result<bool> {
         }))
 }
 
+/// [`is_whole`], for whoever has no socket of its own.
+pub(crate) fn table_is_whole(table: &str) -> io::Result<bool> {
+    with_netfilter(|socket| is_whole(socket, table))
+}
+
 fn old_marks(socket: &mut Socket, table: &str) -> io::Result<Vec<String>> {
     let chains = socket.dump(
         |requests| {

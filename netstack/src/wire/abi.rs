@@ -104,6 +104,7 @@ pub(crate) const NFT_MSG_NEWRULE: u16 = 6;
 pub(crate) const NFT_MSG_GETRULE: u16 = 7;
 pub(crate) const NFT_MSG_DELRULE: u16 = 8;
 pub(crate) const NFT_MSG_NEWSET: u16 = 9;
+pub(crate) const NFT_MSG_DELSET: u16 = 11;
 pub(crate) const NFT_MSG_NEWSETELEM: u16 = 12;
 pub(crate) const NFT_MSG_GETSETELEM: u16 = 13;
 pub(crate) const NFT_MSG_DELSETELEM: u16 = 14;
@@ -242,7 +243,8 @@ pub(crate) const CTA_IP_V6_DST: u16 = 4;
 pub(crate) const CTA_PROTO_NUM: u16 = 1;
 pub(crate) const CTA_PROTO_DST_PORT: u16 = 3;
 
-// Packet tracing: linux/netfilter/nf_tables.h, nfnetlink.h
+// Packet tracing, changes of the ruleset: linux/netfilter/nf_tables.h, nfnetlink.h
+pub(crate) const NFNLGRP_NFTABLES: u32 = 7;
 pub(crate) const NFNLGRP_NFTRACE: u32 = 9;
 pub(crate) const NFT_TABLE_F_OWNER: u32 = 2;
 pub(crate) const NFT_MSG_TRACE: u16 = 17;
