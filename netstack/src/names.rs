@@ -14,6 +14,6 @@ pub use hosts::{
 };
 pub use links::{Link, LinkError, Source, relinked};
 pub use resolv_conf::{
-    DnsError, DnsOverrides, ResolvConf, parse_dns, parse_dns_option, parse_dns_search,
-    read_host_resolv_conf,
+    DnsError, DnsOverrides, HostServer, ResolvConf, host_servers, parse_dns, parse_dns_option,
+    parse_dns_search, read_host_resolv_conf,
 };

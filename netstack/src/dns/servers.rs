@@ -3,14 +3,16 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
+
 use super::inside::ADDRESS;
 use super::zone::Stamp;
-use crate::names::ResolvConf;
+use crate::names::{HostServer, host_servers};
 
 /// Servers that are asked, as in glibc (MAXNS).
 const MOST: usize = 3;
@@ -34,7 +36,7 @@ pub(super) struct Servers {
     given: Vec<Server>,
     file: PathBuf,
     read: Option<Stamp>,
-    hosts: Vec<Server>,
+    hosts: Vec<HostServer>,
     silent: Vec<(SocketAddr, Instant)>,
 }
 
@@ -43,19 +45,26 @@ impl Servers {
     pub(super) fn new(given: &[IpAddr], file: PathBuf) -> Self {
         let server = |ip: &IpAddr| Server { address: (*ip, PORT).into(), inside: true };
         // From inside, our own address is ourselves.
-        let given = given.iter().filter(|ip| **ip != IpAddr::V4(ADDRESS)).take(MOST).map(server);
+        let others = given.iter().filter(|ip| ip.to_canonical() != IpAddr::V4(ADDRESS));
+        let given = others.take(MOST).map(server);
         Self { given: given.collect(), file, read: None, hosts: Vec::new(), silent: Vec::new() }
     }
 
     /// In the order in which they are to be asked now.
     pub(super) fn in_order(&mut self, now: Instant) -> Vec<Server> {
         self.silent.retain(|(_, since)| now.saturating_duration_since(*since) < SILENT);
-        if self.given.is_empty() {
+        let all = if self.given.is_empty() {
             self.follow();
+            let server = |address| Server { address, inside: false };
+            self.hosts.iter().filter_map(address).take(MOST).map(server).collect()
+        } else {
+            self.given.clone()
+        };
+        if self.silent.is_empty() {
+            return all;
         }
-        let all = if self.given.is_empty() { &self.hosts } else { &self.given };
         let is_silent = |server: &Server| self.silent.iter().any(|(a, _)| *a == server.address);
-        let (last, first): (Vec<Server>, Vec<Server>) = all.iter().copied().partition(is_silent);
+        let (last, first): (Vec<Server>, Vec<Server>) = all.into_iter().partition(is_silent);
         [first, last].concat()
     }
 
@@ -87,11 +96,28 @@ impl Servers {
         let read = File::open(&self.file).and_then(|f| f.take(MAX_FILE).read_to_end(&mut text));
         if read.is_ok() {
             self.read = stamp;
-            let conf = ResolvConf::parse(&String::from_utf8_lossy(&text));
-            let server = |ip: IpAddr| Server { address: (ip, PORT).into(), inside: false };
-            self.hosts = conf.name_servers.into_iter().take(MOST).map(server).collect();
+            self.hosts = host_servers(&String::from_utf8_lossy(&text));
         }
     }
+}
+
+/// Where the host finds a server; `None` while it has no such interface, whose number
+/// may be another one the next time it is there.
+fn address(server: &HostServer) -> Option<SocketAddr> {
+    match (server.address, &server.zone) {
+        (IpAddr::V6(ip), Some(zone)) => {
+            let interface = zone.parse().ok().or_else(|| interface(zone))?;
+            Some(SocketAddrV6::new(ip, PORT, 0, interface).into())
+        }
+        (ip, _) => Some((ip, PORT).into()),
+    }
+}
+
+/// The number of an interface of the host's (netdevice(7)).
+fn interface(name: &str) -> Option<u32> {
+    let kind = (AddressFamily::INET6, SocketType::DGRAM, SocketFlags::CLOEXEC);
+    let any = net::socket_with(kind.0, kind.1, kind.2, None).ok()?;
+    net::netdevice::name_to_index(&any, name).ok()
 }
 
 #[cfg(test)]
@@ -124,8 +150,21 @@ mod tests {
     }
 
     #[test]
+    fn a_zone_is_an_interface_of_the_host() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("resolv.conf");
+        let text = "nameserver fe80::1%nosuch0\nnameserver fe80::2%lo\nnameserver fe80::3%7\n\
+                    nameserver 192.0.2.1\nnameserver 192.0.2.2\n";
+        write_atomic(&file, text.as_bytes(), Durability::Volatile).unwrap();
+        let mut servers = Servers::new(&[], file);
+        let all: Vec<_> =
+            servers.in_order(Instant::now()).iter().map(|s| s.address.to_string()).collect();
+        assert_eq!(all, ["[fe80::2%1]:53", "[fe80::3%7]:53", "192.0.2.1:53"]);
+    }
+
+    #[test]
     fn given_servers_are_asked_from_inside_but_never_ourselves() {
-        let given = ["127.0.0.11".parse().unwrap(), "192.0.2.9".parse().unwrap()];
+        let given = ["127.0.0.11", "::ffff:127.0.0.11", "192.0.2.9"].map(|ip| ip.parse().unwrap());
         let mut servers = Servers::new(&given, "/nowhere".into());
         let all = servers.in_order(Instant::now());
         assert_eq!(all.len(), 1);

@@ -23,7 +23,7 @@ const NDOTS: &str = "ndots:";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResolvConf {
     /// `nameserver`, in order. Addresses with a zone (`fe80::1%eth0`) are left out: the zone is
-    /// an interface of the host.
+    /// an interface of the host. [`host_servers`] has them.
     pub name_servers: Vec<IpAddr>,
     /// `search`, in order; a `domain` line counts as one.
     pub search: Vec<String>,
@@ -60,13 +60,7 @@ impl ResolvConf {
     /// Reads the text of a `resolv.conf`. Lines that make no sense are skipped, as resolvers do.
     pub fn parse(text: &str) -> Self {
         let mut conf = Self::default();
-        for line in text.lines() {
-            let mut words = line.split_ascii_whitespace();
-            let Some(keyword) = words.next().filter(|_| !line.starts_with([';', '#'])) else {
-                continue;
-            };
-            // A comment may follow on the line.
-            let words = words.take_while(|word| !word.starts_with([';', '#']));
+        for (keyword, words) in lines(text) {
             match keyword {
                 "nameserver" => {
                     conf.name_servers.extend(words.take(1).filter_map(|w| w.parse::<IpAddr>().ok()))
@@ -156,6 +150,40 @@ impl ResolvConf {
     }
 }
 
+/// Keywords, and the words behind each up to a comment.
+fn lines(text: &str) -> impl Iterator<Item = (&str, impl Iterator<Item = &str>)> {
+    let lines = text.lines().filter(|line| !line.starts_with([';', '#']));
+    lines.filter_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        Some((words.next()?, words.take_while(|word| !word.starts_with([';', '#']))))
+    })
+}
+
+/// A name server as the host asks it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostServer {
+    /// Its address.
+    pub address: IpAddr,
+    /// The host's interface that a link-local address is behind (RFC 4007, section 11).
+    pub zone: Option<String>,
+}
+
+/// The name servers of a `resolv.conf`, those with a zone (`fe80::1%eth0`) too: whoever
+/// asks from the host can ask them.
+pub fn host_servers(text: &str) -> Vec<HostServer> {
+    let server = |word: &str| {
+        let (address, zone) = match word.split_once('%') {
+            Some((address, zone)) if !zone.is_empty() => (address, Some(zone.to_owned())),
+            _ => (word, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let fits = zone.is_none() || matches!(address, IpAddr::V6(v6) if !v6.is_loopback());
+        fits.then_some(HostServer { address, zone })
+    };
+    let servers = lines(text).filter(|(keyword, _)| *keyword == "nameserver");
+    servers.filter_map(|(_, mut words)| server(words.next()?)).take(MAX_ENTRIES).collect()
+}
+
 /// The host's configuration below `root` (`/`): `/etc/resolv.conf`, or where that names only
 /// systemd-resolved's stub, resolved's own list of the servers behind it. No file: no name server.
 ///
@@ -239,6 +267,19 @@ mod tests {
         );
         let dual = ResolvConf::parse(text).for_container(&DnsOverrides::default(), true);
         assert_eq!(dual.name_servers.len(), 2);
+    }
+
+    #[test]
+    fn the_host_can_ask_servers_behind_an_interface() {
+        let text = "nameserver fe80::1%eth0 # router\nnameserver 192.0.2.1\nsearch lan\n\
+                    nameserver fe80::2%3\nnameserver 192.0.2.2%eth0\nnameserver fe80::3%\n\
+                    # nameserver 192.0.2.3\nnameserver ::1%lo\nnameserver\nnameserver x%y\n";
+        let shown = |s: &HostServer| (s.address.to_string(), s.zone.clone().unwrap_or_default());
+        assert_eq!(
+            host_servers(text).iter().map(shown).collect::<Vec<_>>(),
+            [("fe80::1", "eth0"), ("192.0.2.1", ""), ("fe80::2", "3")]
+                .map(|(address, zone)| (address.to_owned(), zone.to_owned()))
+        );
     }
 
     #[test]
@@ -333,6 +374,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_and_what_is_printed_reads_back(text in "(?s).{0,300}") {
+            let _ = host_servers(&text);
             let conf = ResolvConf::parse(&text);
             prop_assert_eq!(ResolvConf::parse(&conf.render()), conf);
         }

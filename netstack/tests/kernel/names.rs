@@ -23,6 +23,7 @@ cases![
     names_are_answered_inside_and_nowhere_else,
     a_server_of_the_containers_own_keeps_its_port,
     the_hosts_servers_are_asked_from_the_host,
+    a_server_behind_an_interface_is_asked_there,
     silent_and_failing_servers_are_passed_over,
     forged_answers_are_not_taken,
     long_answers_come_over_tcp,
@@ -325,6 +326,23 @@ fn the_hosts_servers_are_asked_from_the_host() {
     let count = name_server("c1", "127.0.0.5", honest("192.0.2.5"));
     assert_eq!(ask("example.com"), "NOERROR 192.0.2.5");
     assert_eq!(count.load(Ordering::Relaxed), 1);
+}
+
+fn a_server_behind_an_interface_is_asked_there() {
+    let _inside = start(&[], false);
+    sh("ip link add v1 type veth peer name v2; ip link set v2 up; ip link set v1 up
+        ip addr add fe80::98/64 dev v0 nodad; ip addr add fe80::97/64 dev v1 nodad
+        ip -n c1 addr add fe80::99/64 dev eth0 nodad");
+    let count = name_server("c1", "::", honest("192.0.2.6"));
+    // The same address is nobody's behind the other.
+    hosts_servers("nameserver fe80::99%%v1\\nnameserver fe80::99%%v0\\n");
+    assert_eq!(ask("example.com"), "NOERROR 192.0.2.6");
+    assert_eq!(count.load(Ordering::Relaxed), 1);
+    let number = sh("cat /sys/class/net/v0/ifindex");
+    hosts_servers(&format!("nameserver fe80::99%%{}\\n", number.trim()));
+    assert_eq!(ask("example.org"), "NOERROR 192.0.2.6");
+    hosts_servers("nameserver fe80::99%%gone\\n");
+    assert_eq!(ask("example.net"), "SERVFAIL");
 }
 
 fn silent_and_failing_servers_are_passed_over() {
