@@ -17,6 +17,7 @@
 mod ears;
 mod explain;
 mod inject;
+mod nowhere;
 mod probe;
 mod sender;
 mod watch;
@@ -38,6 +39,7 @@ use crate::socket::Socket;
 use crate::sysctl::ProcSys;
 use crate::wire::route;
 use ears::Ears;
+use nowhere::Nowhere;
 use probe::Answer;
 use sender::Sender;
 use watch::Event;
@@ -154,8 +156,12 @@ pub(crate) struct Facts {
     arrival: Option<Result<(Route, String), i32>>,
     /// Whether reverse path filtering is why.
     reverse_path: bool,
-    /// Whether the host forwards.
-    forwarding: bool,
+    /// What is in the way at the source, when it has no route.
+    nowhere: Nowhere,
+    /// The same of the host, for a packet that comes in where the probe did.
+    nowhere_on_host: Nowhere,
+    /// The setting that keeps the host from forwarding.
+    not_forwarding: Option<String>,
     /// Tables of iptables-legacy, which no trace shows.
     legacy: Vec<String>,
 }
@@ -192,7 +198,14 @@ pub fn follow(request: &TraceRequest<'_>) -> Result<Report, TraceError> {
         Source::Inside(_, netns) => visit(*netns, || source_route(request.destination)),
         Source::Outside(_) => Ok(None),
     };
-    let facts = Facts { route: route.map_err(making)?, ..Facts::default() };
+    let mut facts = Facts { route: route.map_err(making)?, ..Facts::default() };
+    if let Source::Inside(_, netns) = &request.source {
+        let nowhere = visit(*netns, || match facts.route {
+            Some(Err(_)) => nowhere::read(request.destination),
+            _ => Ok(Nowhere { route: None, down: nowhere::down()? }),
+        });
+        facts.nowhere = nowhere.map_err(making)?;
+    }
     let (sightings, events, answer) = (Vec::new(), Vec::new(), Answer::Silence);
     let mut seen = Observation { sightings, events, answer, source: None, facts };
     listen(request, &mut sender, &mut ears, &mut seen)
@@ -268,12 +281,6 @@ fn way_to(from: IpAddr) -> io::Result<Option<(Route, String)>> {
 
 /// What the host says to a packet like the one that came in.
 fn host_facts(request: &TraceRequest<'_>, seen: &mut Observation) {
-    let setting = match request.destination {
-        IpAddr::V4(_) => "net/ipv4/ip_forward",
-        IpAddr::V6(_) => "net/ipv6/conf/all/forwarding",
-    };
-    let read = ProcSys::open().and_then(|sysctls| sysctls.read(setting));
-    seen.facts.forwarding = read.is_ok_and(|value| value != "0");
     let names = match request.destination {
         IpAddr::V4(_) => "/proc/thread-self/net/ip_tables_names",
         IpAddr::V6(_) => "/proc/thread-self/net/ip6_tables_names",
@@ -286,6 +293,8 @@ fn host_facts(request: &TraceRequest<'_>, seen: &mut Observation) {
         .iter()
         .rev()
         .find(|s| s.place == Place::Host && !s.outgoing && s.what == Seen::Probe);
+    let interface = arrived.map(|s| s.interface.as_str());
+    seen.facts.not_forwarding = not_forwarding(request.destination, interface);
     let Some(arrived) = arrived else { return };
     let (from, to, interface) = (arrived.from.ip(), arrived.to.ip(), arrived.interface.clone());
     let looked = Socket::open(Family::Route).and_then(|mut socket| {
@@ -301,7 +310,25 @@ fn host_facts(request: &TraceRequest<'_>, seen: &mut Observation) {
         Err(_) => elsewhere && is_strict(&interface),
         Ok(_) => false,
     };
+    if arrival.is_err() {
+        seen.facts.nowhere_on_host = nowhere::read(to).unwrap_or_default();
+    }
     seen.facts.arrival = Some(arrival);
+}
+
+/// The setting that is 0. For IPv4 an interface has one of its own for what comes in by
+/// it (kernel documentation, ip-sysctl); for IPv6 that decides of other things.
+fn not_forwarding(to: IpAddr, arrived: Option<&str>) -> Option<String> {
+    let names = match (to, arrived) {
+        (IpAddr::V4(_), None) => vec!["net/ipv4/ip_forward".to_owned()],
+        (IpAddr::V4(_), Some(interface)) => {
+            vec!["net/ipv4/ip_forward".to_owned(), format!("net/ipv4/conf/{interface}/forwarding")]
+        }
+        (IpAddr::V6(_), _) => vec!["net/ipv6/conf/all/forwarding".to_owned()],
+    };
+    let sysctls = ProcSys::open().ok()?;
+    let is_off = |name: &String| sysctls.read(name).map_or(true, |value| value == "0");
+    names.into_iter().find(is_off)
 }
 
 /// Whether IPv4 packets must come by the interface that leads back: the greater of two

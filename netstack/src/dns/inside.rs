@@ -138,7 +138,7 @@ fn rules(batch: &mut Batch<'_>, port: u16) {
     // What is left of one may lead elsewhere: to the port of an earlier resolver.
     batch.delete_table();
     batch.table();
-    batch.ingress_chain("lo", "lo");
+    batch.ingress_chain("lo", "lo", 0);
     batch.chain("ask", None);
     batch.chain("answer", None);
     // Two comparisons for what else passes over lo.

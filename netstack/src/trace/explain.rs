@@ -233,7 +233,7 @@ mod tests {
 
     /// A probe from 192.0.2.20 to 192.0.2.10:8080 of which nothing was heard.
     fn silence() -> Observation {
-        let (facts, answer) = (Facts { forwarding: true, ..Facts::default() }, Answer::Silence);
+        let (facts, answer) = (Facts::default(), Answer::Silence);
         Observation { sightings: Vec::new(), events: Vec::new(), answer, source: None, facts }
     }
 
@@ -279,7 +279,7 @@ mod tests {
         seen.facts.legacy = vec!["filter".into()];
         assert!(verdict(&seen).1.starts_with("dropped in host by iptables-legacy, at FORWARD"));
         let mut seen = passed(&[(Prerouting, true), (Prerouting, false)]);
-        seen.facts.forwarding = false;
+        seen.facts.not_forwarding = Some("net/ipv4/ip_forward".into());
         assert_eq!(verdict(&seen).1, "the host does not forward: net.ipv4.ip_forward is 0");
         let seen =
             passed(&[(Prerouting, true), (Prerouting, false), (Input, true), (Input, false)]);

@@ -12,6 +12,7 @@ use rcnt_base::sys::netlink::Family;
 
 use super::probe::Mark;
 use crate::capture::packet::IpPacket;
+use crate::facts;
 use crate::socket::Socket;
 use crate::wire::nft::{self, Batch, ChainFacts, Expression, Hook, RuleFacts};
 use crate::wire::{Malformed, Message, abi, find, read_be32, read_text};
@@ -118,10 +119,15 @@ impl Watch {
         listener.join(abi::NFNLGRP_NFTRACE)?;
         let mut owner = Socket::open(Family::Netfilter)?;
         let table = format!("rcnt-trace-{}", std::process::id());
-        let batch = batch(&table, mark).finish();
-        let answers = owner.exchange(&batch, |_| Ok(()))?;
-        if let Some((_, ack)) = answers.refused() {
-            return Err(crate::socket::refusal(ack).into());
+        let mut batches = vec![batch(&table, mark)];
+        if Self::others()?.iter().any(is_early) {
+            batches.push(early(&table, mark)?);
+        }
+        for batch in batches {
+            let answers = owner.exchange(&batch.finish(), |_| Ok(()))?;
+            if let Some((_, ack)) = answers.refused() {
+                return Err(crate::socket::refusal(ack).into());
+            }
         }
         let (known, comments) = (BTreeMap::new(), BTreeMap::new());
         Ok(Self { table, owner, listener, known, comments })
@@ -157,6 +163,9 @@ impl Watch {
 
     fn event(&mut self, told: Told) -> Option<Event> {
         let Told { family, id: _, table, chain, rule, verdict, packet: _ } = told;
+        if table == self.table && family == abi::NFPROTO_NETDEV {
+            return None;
+        }
         if table == self.table {
             let station = Station::ALL.into_iter().find(|s| chain.ends_with(s.word()))?;
             // Rules of ours only mark; the end of the chain is the event.
@@ -203,6 +212,29 @@ fn batch<'a>(table: &'a str, mark: &Mark) -> Batch<'a> {
         }
     }
     batch
+}
+
+/// Whether a chain sees packets before the first of ours does: on a bridge, or where an
+/// interface hands them over.
+fn is_early(chain: &ChainFacts) -> bool {
+    match chain.family {
+        abi::NFPROTO_BRIDGE | abi::NFPROTO_NETDEV => chain.hook.is_some(),
+        abi::NFPROTO_INET => chain.hook == Some(abi::NF_INET_INGRESS),
+        _ => false,
+    }
+}
+
+/// A table that marks packets as they come in by any interface.
+fn early<'a>(table: &'a str, mark: &Mark) -> io::Result<Batch<'a>> {
+    let mut batch = Batch::netdev(table);
+    batch.owned_table();
+    for link in facts::read_links()?.iter().filter(|link| link.name != "lo") {
+        batch.ingress_chain(&link.name, &link.name, FIRST);
+        for offset in mark.offsets() {
+            batch.rule(&link.name, &marking(mark, *offset), "a probe of rcnt network trace");
+        }
+    }
+    Ok(batch)
 }
 
 /// What has our number at this place of its transport header is traced.

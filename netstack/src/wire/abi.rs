@@ -25,6 +25,9 @@ pub(crate) const RT_TABLE_MAIN: u8 = 254;
 pub(crate) const RTPROT_BOOT: u8 = 3;
 pub(crate) const RT_SCOPE_UNIVERSE: u8 = 0;
 pub(crate) const RTN_UNICAST: u8 = 1;
+pub(crate) const RTN_BLACKHOLE: u8 = 6;
+pub(crate) const RTN_UNREACHABLE: u8 = 7;
+pub(crate) const RTN_PROHIBIT: u8 = 8;
 
 // linux/if.h
 pub(crate) const IFF_UP: u32 = 1;
@@ -121,6 +124,8 @@ pub(crate) const NFTA_HOOK_HOOKNUM: u16 = 1;
 pub(crate) const NFTA_HOOK_PRIORITY: u16 = 2;
 pub(crate) const NFTA_HOOK_DEV: u16 = 3;
 pub(crate) const NF_NETDEV_INGRESS: u32 = 0;
+/// Of family inet, since Linux 5.10.
+pub(crate) const NF_INET_INGRESS: u32 = 5;
 pub(crate) const NFTA_RULE_TABLE: u16 = 1;
 pub(crate) const NFTA_RULE_CHAIN: u16 = 2;
 pub(crate) const NFTA_RULE_HANDLE: u16 = 3;

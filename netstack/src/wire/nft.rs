@@ -196,7 +196,7 @@ impl<'a> Batch<'a> {
     }
 
     /// A chain that sees what comes in by one interface (family netdev).
-    pub(crate) fn ingress_chain(&mut self, name: &str, device: &str) -> u32 {
+    pub(crate) fn ingress_chain(&mut self, name: &str, device: &str, priority: i32) -> u32 {
         let table = self.table;
         self.message(abi::NFT_MSG_NEWCHAIN, abi::NLM_F_CREATE, |a| {
             a.text(abi::NFTA_CHAIN_TABLE, table);
@@ -205,7 +205,7 @@ impl<'a> Batch<'a> {
             a.be32(abi::NFTA_CHAIN_POLICY, abi::NF_ACCEPT);
             a.nest(abi::NFTA_CHAIN_HOOK, |a| {
                 a.be32(abi::NFTA_HOOK_HOOKNUM, abi::NF_NETDEV_INGRESS);
-                a.put(abi::NFTA_HOOK_PRIORITY, &0i32.to_be_bytes());
+                a.put(abi::NFTA_HOOK_PRIORITY, &priority.to_be_bytes());
                 a.text(abi::NFTA_HOOK_DEV, device);
             });
         })

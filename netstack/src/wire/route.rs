@@ -395,6 +395,20 @@ pub(crate) fn read_route(message: &Message<'_>) -> Result<Option<Route>, Malform
     Ok(Some(route))
 }
 
+/// Reads RTM_NEWROUTE of a route that leads nowhere on purpose, with the word that
+/// `ip route` has for it; `None` for all others.
+pub(crate) fn read_dead_end(
+    message: &Message<'_>,
+) -> Result<Option<(Route, &'static str)>, Malformed> {
+    let word = match message.payload.get(7) {
+        Some(&abi::RTN_BLACKHOLE) => "blackhole",
+        Some(&abi::RTN_UNREACHABLE) => "unreachable",
+        Some(&abi::RTN_PROHIBIT) => "prohibit",
+        _ => return Ok(None),
+    };
+    Ok(read_route(message)?.map(|route| (route, word)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::messages;

@@ -1,7 +1,5 @@
 //! Where it ended, and why.
 
-use std::net::IpAddr;
-
 use rustix::io::Errno;
 
 use super::super::probe::Answer;
@@ -62,6 +60,10 @@ impl View<'_> {
             {
                 Some(format!("publish port {port} of {name} (-p), or ask from its own network"))
             }
+            // What a container sends comes by its bridge.
+            (true, ..) if chain == "strangers" && self.home() == Place::Source => {
+                Some("its link is in no bridge of rcnt: rcnt network check --repair".to_owned())
+            }
             (true, ..) => None,
             _ => Some(format!("see nft -a list chain {family} {table} {chain}")),
         };
@@ -107,6 +109,9 @@ impl View<'_> {
 
     fn unreachable(&self, errno: i32) -> End {
         let (place, to) = (self.name(self.home()), self.request.destination);
+        if let Some(end) = self.nowhere() {
+            return end;
+        }
         if let Some(Sighting { what: Seen::Error(line), .. }) =
             self.sightings(|seen| matches!(seen, Seen::Error(_))).next()
         {
@@ -118,7 +123,8 @@ impl View<'_> {
                 self.request.internal.as_ref().map(|network| {
                     format!("its network {network} is internal: it leads nowhere else")
                 });
-            return (false, format!("{place} has no route to {to}"), hint);
+            let down = self.down();
+            return (false, format!("{place} has no route to {to}{down}"), hint);
         }
         if is(Errno::HOSTUNREACH) {
             return self.no_neighbour(self.home()).unwrap_or_else(|| {
@@ -130,6 +136,27 @@ impl View<'_> {
         }
         let reason = std::io::Error::from_raw_os_error(errno);
         (false, format!("{place} cannot send to {to}: {reason}"), None)
+    }
+
+    /// "; down there: eth0".
+    fn down(&self) -> String {
+        match self.seen.facts.nowhere.down.as_slice() {
+            [] => String::new(),
+            down => format!("; down there: {}", down.join(", ")),
+        }
+    }
+
+    /// A route that leads nowhere on purpose, at the source or on the host.
+    fn nowhere(&self) -> Option<End> {
+        let facts = &self.seen.facts;
+        let (place, route) = match (&facts.nowhere.route, &facts.nowhere_on_host.route) {
+            (Some(route), _) => (self.name(self.home()), route),
+            (_, Some(route)) => (self.name(Place::Host), route),
+            _ => return None,
+        };
+        let to = self.request.destination;
+        let verdict = format!("{place}'s route '{route}' lets nothing through to {to}");
+        Some((false, verdict, Some("see ip route".to_owned())))
     }
 
     /// Somebody was asked for and nobody answered.
@@ -263,16 +290,16 @@ impl View<'_> {
                     "see sysctl net.ipv4.conf.all.rp_filter and net.ipv4.conf.{interface}.rp_filter"
                 )),
             ),
-            _ if !self.seen.facts.forwarding => {
-                let setting = match self.request.destination {
-                    IpAddr::V4(_) => "net.ipv4.ip_forward",
-                    IpAddr::V6(_) => "net.ipv6.conf.all.forwarding",
-                };
-                (false, format!("the host does not forward: {setting} is 0"), None)
+            _ if self.seen.facts.not_forwarding.is_some() => {
+                let setting = self.seen.facts.not_forwarding.as_deref().unwrap_or_default();
+                let verdict =
+                    format!("the host does not forward: {} is 0", setting.replace('/', "."));
+                let hint = "rcnt network check --repair switches it on where containers need it";
+                (false, verdict, Some(hint.to_owned()))
             }
-            Some(Err(_)) => {
+            Some(Err(_)) => self.nowhere().unwrap_or_else(|| {
                 (false, format!("the host has no route to {}", self.request.destination), None)
-            }
+            }),
             _ => (
                 false,
                 format!("the host's routing drops what comes from {from} by {interface}"),
@@ -291,7 +318,7 @@ impl View<'_> {
             Some(out) => {
                 (false, format!("it left {place} by {} but came nowhere", out.interface), None)
             }
-            None => (false, format!("it never left {place}"), None),
+            None => (false, format!("it never left {place}{}", self.down()), None),
         }
     }
 }
