@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rcnt_netstack::cidr::{Ipv4Net, Ipv6Net};
 use rcnt_netstack::network::{AddressPool, BridgeConfig, HostPolicy};
+use rcnt_netstack::relay::Relays;
 use serde::Deserialize;
 
 /// Where the configuration comes from.
@@ -21,7 +22,8 @@ pub enum ConfigSource {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Config {
-    /// Interface name of the default bridge; `rcnt0` or the next free number when absent.
+    /// Interface name of the default bridge; `rcnt0` or the next free number when absent;
+    /// `none`: there is no such network.
     pub bridge: Option<String>,
     /// Address and prefix length of the default bridge, `10.1.0.1/16`.
     pub bip: Option<Ipv4Net>,
@@ -35,7 +37,7 @@ pub struct Config {
     pub mtu: Option<u32>,
     /// Host address that `-p` without one publishes on.
     pub ip: Option<IpAddr>,
-    /// `false`: no relay for clients the kernel cannot translate (`::1`); on when absent.
+    /// `false`: no relay for clients whom no rule can serve (`::1`); on when absent.
     pub userland_proxy: Option<bool>,
     /// `false`: containers of the default bridge reach each other only by links; on when absent.
     pub icc: Option<bool>,
@@ -43,7 +45,7 @@ pub struct Config {
     pub ip_masq: Option<bool>,
     /// `false`: the host's forwarding is left as it is; on when absent.
     pub ip_forward: Option<bool>,
-    /// `false`: no firewall rules, so no published ports; on when absent.
+    /// `false`: no firewall rules; published ports are relayed, if `userland-proxy` is on.
     pub firewall: Option<bool>,
     /// What containers' default route leads to, instead of the default bridge.
     pub default_gateway: Option<Ipv4Addr>,
@@ -113,9 +115,18 @@ impl Config {
         }
     }
 
-    /// Whether clients that the kernel cannot translate are relayed to published ports.
-    pub fn relays(&self) -> bool {
-        self.userland_proxy.unwrap_or(true)
+    /// Whose connections are relayed to published ports.
+    pub fn relays(&self) -> Relays {
+        match (self.userland_proxy.unwrap_or(true), self.firewall.unwrap_or(true)) {
+            (false, _) => Relays::Nothing,
+            (true, true) => Relays::Untranslated,
+            (true, false) => Relays::Everything,
+        }
+    }
+
+    /// Whether there is a network `bridge` at all (docker's `bridge: none`).
+    pub fn has_default_bridge(&self) -> bool {
+        self.bridge.as_deref() != Some("none")
     }
 
     /// What it says of the default bridge.
@@ -148,6 +159,9 @@ impl Config {
     /// Fills in what a container's flags leave open.
     pub fn apply_defaults(&self, args: &mut crate::request::RunArgs) {
         args.init |= self.init;
+        if args.network.is_empty() && !self.has_default_bridge() {
+            args.network.push("none".to_owned());
+        }
         args.shm_size = args.shm_size.take().or_else(|| self.default_shm_size.clone());
         for (name, limits) in &self.default_ulimits {
             let given = args.ulimit.iter().any(|u| u.split('=').next() == Some(name));
@@ -200,6 +214,20 @@ mod tests {
         assert_eq!(config.host_policy(), HostPolicy { ip_forward: false, firewall: true });
         // A configuration that says nothing is the one networks were decided from before.
         assert_eq!(Config::default().default_bridge(), BridgeConfig::default());
+    }
+
+    #[test]
+    fn pools_are_lines_or_tables() {
+        let config = parse(
+            "default-address-pools = [\"10.20.0.0/16\", {base = \"10.30.0.0/16\", size = 24}]\n",
+        );
+        let pools = config.unwrap().default_address_pools;
+        let text: Vec<String> = pools.iter().map(ToString::to_string).collect();
+        assert_eq!(text, ["base=10.20.0.0/16,size=21", "base=10.30.0.0/16,size=24"]);
+        let error = parse("default-address-pools = [{base = \"10.30.0.0/16\", size = 8}]");
+        assert!(error.unwrap_err().to_string().contains("10.30.0.0/16,size=8"));
+        let error = parse("default-address-pools = [{net = \"10.30.0.0/16\"}]");
+        assert!(error.unwrap_err().to_string().contains("{base, size}"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use rcnt_netstack::claims::{self, ClaimRequest, Claims, Lease};
 use rcnt_netstack::network::{self, Network, default_network_here};
 use rcnt_netstack::plan::{BridgePlan, NetworkPlan, table_name};
 use rcnt_netstack::ports::{PortSpec, Protocol, PublishedPort};
+use rcnt_netstack::relay::Relays;
 
 use crate::Engine;
 use crate::container::{Container, Endpoint, Status};
@@ -117,6 +118,9 @@ fn on_networks(engine: &Engine, container: &Container) -> Result<Place> {
     let candidates: Vec<_> = wishes.iter().map(Into::into).collect();
     let (default4, default6) = gateway::choose(&candidates);
     let specs = crate::ports::wishes(&engine.paths, container)?;
+    if !specs.is_empty() {
+        warn_unserved(engine);
+    }
     let mut claims = Vec::new();
     for (position, wish) in wishes.iter().enumerate() {
         // Held even while there is no way in: a network that has one may come.
@@ -149,6 +153,16 @@ fn on_networks(engine: &Engine, container: &Container) -> Result<Place> {
     Ok(Place { claims, ..place })
 }
 
+/// Says so where the configuration leaves nobody to carry what comes to a published port.
+pub(crate) fn warn_unserved(engine: &Engine) {
+    if !engine.config.host_policy().firewall && engine.config.relays() == Relays::Nothing {
+        log::warn!(
+            "published ports cannot be reached: firewall and userland-proxy are both off \
+             in the configuration"
+        );
+    }
+}
+
 /// The names of the networks that a container is on, or shall be on when it runs.
 pub(crate) fn names_of(paths: &Paths, container: &Container) -> Vec<String> {
     let state = &container.state;
@@ -172,9 +186,9 @@ pub(crate) fn led_to(
     ports: &[PublishedPort],
     routes: (bool, bool),
     has_ipv6: bool,
-    relays: bool,
+    relays: Relays,
 ) -> Vec<PublishedPort> {
-    let relayed = !has_ipv6 && relays && routes.0;
+    let relayed = !has_ipv6 && relays != Relays::Nothing && routes.0;
     let leads = |port: &&PublishedPort| match port.host_ip {
         IpAddr::V4(_) => routes.0,
         IpAddr::V6(_) => routes.1 || relayed && port.protocol != Protocol::Sctp,
@@ -272,6 +286,9 @@ pub(crate) fn take(engine: &Engine, request: &ClaimRequest<'_>) -> Result<Claims
 /// The network `bridge`: as stored, or decided now.
 pub(crate) fn default_network(engine: &Engine) -> Result<Network> {
     let _step = Step::new("default network");
+    if !engine.config.has_default_bridge() {
+        return Err(EngineError::NoSuchNetwork("bridge".to_owned()));
+    }
     let decision = default_network_here(&engine.paths.roots, &engine.config.default_bridge())
         .map_err(|e| EngineError::Network { name: "bridge".into(), source: Box::new(e) })?;
     for warning in &decision.warnings {

@@ -23,8 +23,15 @@ impl Engine {
     /// # Errors
     /// A configuration that cannot be; files that cannot be read.
     pub fn networks(&self) -> Result<Vec<Network>> {
-        crate::network::default_network(self)?;
-        network::list(&self.paths.roots).map_err(|e| EngineError::Networks(Box::new(e)))
+        let has_default = self.config.has_default_bridge();
+        if has_default {
+            crate::network::default_network(self)?;
+        }
+        let mut all =
+            network::list(&self.paths.roots).map_err(|e| EngineError::Networks(Box::new(e)))?;
+        // Stored by an earlier configuration.
+        all.retain(|network| has_default || network.name.as_str() != "bridge");
+        Ok(all)
     }
 
     /// The network of this full id, name or unambiguous id prefix.

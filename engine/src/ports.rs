@@ -87,6 +87,7 @@ impl Engine {
         let all = wishes(paths, &container)?.into_iter().chain(specs.clone());
         let all = ports::merge(all).map_err(|e| EngineError::Claims(Box::new(e)))?;
         if container.state.status == Status::Running {
+            network::warn_unserved(self);
             let specs = ports::merge(specs).map_err(|e| EngineError::Claims(Box::new(e)))?;
             publish_more(self, Change::begin(paths, &container)?, &specs)?;
         }

@@ -19,7 +19,7 @@ use rcnt_base::files::{self, Lock};
 use rcnt_base::report::{self, StartError};
 use rcnt_netstack::dns::NamesPlan;
 use rcnt_netstack::plan::NetworkPlan;
-use rcnt_netstack::relay::Relay;
+use rcnt_netstack::relay::{Relay, Relays};
 use rcnt_runtime::cgroup;
 use rcnt_runtime::plan::ContainerPlan;
 use rcnt_runtime::spawn::WindowSize;
@@ -61,8 +61,8 @@ pub struct Launch {
     pub names: Option<NamesPlan>,
     /// Holds the published ports.
     pub relay: Relay,
-    /// Whether it relays what the kernel cannot translate.
-    pub relays: bool,
+    /// Whose connections it relays.
+    pub relays: Relays,
     /// Another container's network namespace, which the plan names by this descriptor.
     pub joined: Option<OwnedFd>,
     /// How to take it back; saved already.
@@ -136,7 +136,7 @@ fn keep(launch: Launch, running: &Running) -> Ending {
         ..
     } = launch;
     let targets = relay_targets(&networks);
-    if relays && let Err(error) = relay.open(targets) {
+    if let Err(error) = relay.open(relays, targets) {
         ::log::warn!("cannot relay to published ports: {}", report::chain(&error));
     }
     let state = State {
@@ -160,7 +160,7 @@ fn keep(launch: Launch, running: &Running) -> Ending {
     Ending { paths, container, journal, state, relay, _lock: lock }
 }
 
-/// Where IPv6 clients that rules cannot redirect are led.
+/// Where clients that no rule serves are led.
 fn relay_targets(networks: &[NetworkPlan]) -> Vec<IpAddr> {
     let publishes = networks.iter().find(|network| !network.published.is_empty());
     let Some(network) = publishes else { return Vec::new() };

@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use crate::ipam::LeaseError;
 use crate::network::Network;
 use crate::ports::{PortSpec, Protocol, PublishedPort};
+use crate::relay::Relays;
 
 pub use holder::Holder;
 pub use ledger::reap;
@@ -76,7 +77,7 @@ pub struct ClaimRequest<'a> {
     pub lease: bool,
     /// A relay serves what the kernel cannot translate: IPv6 clients of a network
     /// without IPv6, `::1`.
-    pub relay: bool,
+    pub relay: Relays,
     /// Ports to publish, from [`crate::ports::merge`].
     pub ports: &'a [PortSpec],
 }

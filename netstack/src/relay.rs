@@ -46,13 +46,23 @@ const OUT_OF_DESCRIPTORS: Duration = Duration::from_secs(1);
 /// Bytes of datagrams that may wait; a socket that only reserves has room for none.
 const WAITING_DATAGRAMS: usize = 208 << 10;
 
+/// Whose connections are relayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relays {
+    /// Nobody's (`userland-proxy = false`).
+    Nothing,
+    /// Those of clients that the kernel cannot translate.
+    Untranslated,
+    /// Everybody's, for want of rules (`firewall = false`).
+    Everything,
+}
+
 /// The published ports of one container, held, and what is relayed to them.
 #[derive(Debug)]
 pub struct Relay {
     /// By a number that is never used again.
     held: BTreeMap<u64, Reservation>,
-    /// Whether it relays at all.
-    open: bool,
+    relays: Relays,
     /// Where connections go: the container's addresses; empty: nothing is relayed.
     targets: Vec<IpAddr>,
     /// The listening sockets.
@@ -76,7 +86,7 @@ impl Relay {
     pub fn closed(held: Vec<Reservation>) -> Self {
         let mut relay = Self {
             held: BTreeMap::new(),
-            open: false,
+            relays: Relays::Nothing,
             targets: Vec::new(),
             doors: None,
             flows: None,
@@ -103,9 +113,12 @@ impl Relay {
     ///
     /// # Errors
     /// The kernel's reason; the ports are held all the same.
-    pub fn open(&mut self, targets: Vec<IpAddr>) -> io::Result<()> {
+    pub fn open(&mut self, relays: Relays, targets: Vec<IpAddr>) -> io::Result<()> {
         self.targets = targets;
-        self.open = true;
+        self.relays = relays;
+        if relays == Relays::Nothing {
+            return Ok(());
+        }
         let all: Vec<u64> = self.held.keys().copied().collect();
         all.into_iter().try_for_each(|n| self.open_door(n))
     }
@@ -127,7 +140,7 @@ impl Relay {
     /// As [`Relay::open`].
     pub fn add(&mut self, more: Vec<Reservation>) -> io::Result<()> {
         let places: Vec<u64> = more.into_iter().map(|one| self.hold(one)).collect();
-        if !self.open {
+        if self.relays == Relays::Nothing {
             return Ok(());
         }
         places.into_iter().try_for_each(|n| self.open_door(n))
@@ -145,16 +158,17 @@ impl Relay {
         self.held.values()
     }
 
-    /// Listens on a port that IPv6 clients can reach.
+    /// Listens on a port that clients can reach whom no rule serves.
     fn open_door(&mut self, place: u64) -> io::Result<()> {
         let Some(held) = self.held.get(&place) else { return Ok(()) };
         let ipv6 = held.host_ip.is_none_or(|ip| ip.is_ipv6());
-        let Some(socket) = held.socket.as_ref().filter(|_| ipv6) else { return Ok(()) };
+        let wanted = ipv6 || self.relays == Relays::Everything;
+        let Some(socket) = held.socket.as_ref().filter(|_| wanted) else { return Ok(()) };
         match held.protocol {
             Protocol::Tcp => listen_past_closing(socket)?,
             Protocol::Udp => {
                 match rcnt_base::sys::datagram::tell_destinations(socket.as_fd()) {
-                    // ipv6.disable=1: it is an IPv4 socket, which rules serve.
+                    // ipv6.disable=1: an IPv4 socket, which rules serve.
                     Err(_) => return Ok(()),
                     Ok(()) => sockopt::set_socket_recv_buffer_size(socket, WAITING_DATAGRAMS)?,
                 }

@@ -14,6 +14,7 @@ use rcnt_base::ids::ContainerId;
 use rcnt_netstack::claims::{ClaimError, ClaimRequest, Claims, reap, release};
 use rcnt_netstack::network::Network;
 use rcnt_netstack::ports::{PortSpec, Protocol};
+use rcnt_netstack::relay::Relays;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 const INSIDE: &str = "RCNT_TEST_INSIDE";
@@ -75,7 +76,7 @@ impl Bench {
             address4: None,
             address6: None,
             lease: true,
-            relay: false,
+            relay: Relays::Nothing,
             ports: &ports,
         })
     }
@@ -472,7 +473,7 @@ fn worker() {
             address4: None,
             address6: None,
             lease: true,
-            relay: false,
+            relay: Relays::Nothing,
             ports: if round % 2 == 0 { &specs } else { &[] },
         });
         if let Ok(claims) = taken {

@@ -21,6 +21,7 @@ use rustix::net::{
 };
 
 use crate::ports::Protocol;
+use crate::relay::Relays;
 
 /// Which host addresses a port is held on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,10 +64,12 @@ pub(super) fn reserve(
     protocol: Protocol,
     scope: Scope,
     port: u16,
+    relay: Relays,
 ) -> Result<Option<(OwnedFd, u16)>, Errno> {
-    match bound(protocol, scope, port, false) {
+    let mapped = relay == Relays::Everything && protocol == Protocol::Udp;
+    match bound(protocol, scope, port, mapped, false) {
         Err(Errno::ADDRINUSE) if protocol == Protocol::Tcp && port != 0 => {
-            bound(protocol, scope, port, true).map(Some)
+            bound(protocol, scope, port, mapped, true).map(Some)
         }
         Err(Errno::PROTONOSUPPORT | Errno::SOCKTNOSUPPORT) => Ok(None),
         done => done.map(Some),
@@ -77,9 +80,15 @@ fn bound(
     protocol: Protocol,
     scope: Scope,
     port: u16,
+    mapped: bool,
     past_time_wait: bool,
 ) -> Result<(OwnedFd, u16), Errno> {
     let (socket, address) = match scope {
+        // The relay answers from the address that was asked, which only IPv6 sockets tell.
+        Scope::One(IpAddr::V4(v4)) if mapped => match open(protocol, true) {
+            Ok(socket) => (socket, v4.to_ipv6_mapped().into()),
+            Err(_) => (open(protocol, false)?, v4.into()),
+        },
         Scope::One(ip) => (open(protocol, ip.is_ipv6())?, ip),
         Scope::Any => match open(protocol, true) {
             Ok(socket) => (socket, Ipv6Addr::UNSPECIFIED.into()),
@@ -89,7 +98,8 @@ fn bound(
         },
     };
     if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, scope != Scope::Any)?;
+        let v6only = matches!(scope, Scope::One(ip) if ip.is_ipv6());
+        sockopt::set_ipv6_v6only(&socket, v6only)?;
     }
     if past_time_wait {
         sockopt::set_socket_reuseaddr(&socket, true)?;

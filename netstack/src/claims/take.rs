@@ -17,6 +17,7 @@ use super::{
 };
 use crate::ipam::{Leases, Wanted};
 use crate::ports::{PortSpec, Protocol, PublishedPort};
+use crate::relay::Relays;
 
 pub(super) fn take(request: &ClaimRequest<'_>) -> Result<Claims, ClaimError> {
     let ClaimRequest {
@@ -139,7 +140,8 @@ impl Taker<'_> {
     /// Whether IPv6 clients get anywhere: a port of both families needs an IPv6
     /// container address for its second half, or somebody who relays.
     fn reaches_ipv6(&self, protocol: Protocol) -> bool {
-        self.request.network.enable_ipv6 || (self.request.relay && protocol != Protocol::Sctp)
+        self.request.network.enable_ipv6
+            || (self.request.relay != Relays::Nothing && protocol != Protocol::Sctp)
     }
 
     fn publish_one(&mut self, protocol: Protocol, scope: Scope, held: Held, container_port: u16) {
@@ -177,7 +179,7 @@ impl Taker<'_> {
     fn fixed(&mut self, protocol: Protocol, scope: Scope, port: u16) -> Result<Held, Refusal> {
         let before = self.claims.undo.files.len();
         self.claim_files(protocol, scope, port)?;
-        match reserve(protocol, scope, port) {
+        match reserve(protocol, scope, port, self.request.relay) {
             Ok(Some((socket, _))) => Ok((Some(socket), port)),
             Ok(None) => match self.meets_no_claim(protocol, scope, port) {
                 Ok(()) => Ok((None, port)),
@@ -229,7 +231,7 @@ impl Taker<'_> {
         // Held until the end, or the kernel would offer the same ports again.
         let mut refused = Vec::new();
         for _ in 0..EPHEMERAL_TRIES {
-            let (socket, port) = match reserve(protocol, scope, 0) {
+            let (socket, port) = match reserve(protocol, scope, 0, self.request.relay) {
                 Ok(Some(reserved)) => reserved,
                 Ok(None) => return self.ephemeral_by_file(protocol, scope),
                 Err(Errno::ADDRINUSE) => return Err(ClaimError::NoEphemeral(protocol)),

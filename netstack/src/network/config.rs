@@ -63,7 +63,7 @@ impl Default for HostPolicy {
 
 /// A range that subnets are cut from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "PoolText", into = "String")]
 pub struct AddressPool {
     /// The whole range.
     pub base: Ipv4Net,
@@ -117,10 +117,21 @@ impl fmt::Display for AddressPool {
     }
 }
 
-impl TryFrom<String> for AddressPool {
+/// A pool as the command line of docker's daemon has it, or as its daemon.json has.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected \"BASE\", \"base=BASE,size=LENGTH\" or {base, size}")]
+enum PoolText {
+    Line(String),
+    Table { base: String, size: u8 },
+}
+
+impl TryFrom<PoolText> for AddressPool {
     type Error = PoolError;
-    fn try_from(s: String) -> Result<Self, PoolError> {
-        s.parse()
+    fn try_from(text: PoolText) -> Result<Self, PoolError> {
+        match text {
+            PoolText::Line(line) => line.parse(),
+            PoolText::Table { base, size } => format!("base={base},size={size}").parse(),
+        }
     }
 }
 

@@ -31,7 +31,7 @@ impl Running {
             socket: Some(socket),
         };
         let mut relay = Relay::closed(vec![held]);
-        relay.open(vec![Ipv4Addr::LOCALHOST.into()]).unwrap();
+        relay.open(Relays::Untranslated, vec![Ipv4Addr::LOCALHOST.into()]).unwrap();
         let (end, ended) = std::sync::mpsc::channel();
         let thread = thread::spawn(move || {
             while ended.try_recv().is_err() {
