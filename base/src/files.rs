@@ -3,10 +3,12 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::buffer::spare_capacity;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -53,7 +55,7 @@ pub fn write_atomic_mode(
         let mut file = create_anew(&temp, mode)?;
         file.write_all(bytes)?;
         // open(2)'s mode is cut by the umask; what we were asked for is exact.
-        rustix::fs::fchmod(&file, rustix::fs::Mode::from_raw_mode(mode))?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
         if durability == Durability::Durable {
             file.sync_all()?;
         }
@@ -96,10 +98,35 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
 /// `NotFound` when it is absent; `InvalidData` naming the file when it is not
 /// what its type says.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
-    let bytes = at(path, "read", std::fs::read(path))?;
+    read_json_at(rustix::fs::CWD, path)
+}
+
+/// As [`read_json`], of a path below an open directory: of many files below the same
+/// one, most of the way to each is looked up once.
+///
+/// # Errors
+/// As [`read_json`].
+pub fn read_json_at<T: DeserializeOwned>(dir: impl AsFd, path: &Path) -> io::Result<T> {
+    let bytes = at(path, "read", read_small(dir, path))?;
     serde_json::from_slice(&bytes).map_err(|e| {
         io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged: {e}", path.display()))
     })
+}
+
+/// What most state files are smaller than.
+const SMALL: usize = 8 << 10;
+
+/// The whole file, in one read(2) if it is small. A read of a regular file is only
+/// short at its end, and files here are replaced, never changed.
+fn read_small(dir: impl AsFd, path: &Path) -> io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut file = File::from(openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
+    let mut bytes = Vec::with_capacity(SMALL);
+    rustix::io::read(&file, spare_capacity(&mut bytes))?;
+    if bytes.len() == bytes.capacity() {
+        file.read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 /// Writes a JSON state file with [`write_atomic`].
@@ -210,7 +237,13 @@ impl Lock {
 
     /// Whether somebody holds the lock now. A missing file is held by nobody.
     pub fn is_held(path: &Path) -> bool {
-        let Ok(file) = OpenOptions::new().read(true).open(path) else { return false };
+        Self::is_held_at(rustix::fs::CWD, path)
+    }
+
+    /// As [`Lock::is_held`], of a path below an open directory.
+    pub fn is_held_at(dir: impl AsFd, path: &Path) -> bool {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let Ok(file) = openat(dir, path, flags, Mode::empty()) else { return false };
         matches!(
             flock(&file, FlockOperation::NonBlockingLockShared),
             Err(rustix::io::Errno::WOULDBLOCK)
@@ -218,7 +251,7 @@ impl Lock {
     }
 }
 
-impl std::os::fd::AsFd for Lock {
+impl AsFd for Lock {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -273,5 +306,15 @@ mod tests {
         write_atomic(&path, b"{", Durability::Volatile).unwrap();
         let error = read_json::<u32>(&path).unwrap_err();
         assert!(error.to_string().contains("x.json is damaged"), "{error}");
+    }
+
+    #[test]
+    fn json_of_any_size_is_read_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        for size in [0, 10, SMALL - 3, SMALL - 2, SMALL - 1, SMALL, 3 * SMALL] {
+            let (path, text) = (dir.path().join("text.json"), "x".repeat(size));
+            write_json(&path, &text, Durability::Volatile).unwrap();
+            assert_eq!(read_json::<String>(&path).unwrap(), text, "{size}");
+        }
     }
 }

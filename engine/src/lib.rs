@@ -166,10 +166,14 @@ impl Engine {
     /// # Errors
     /// The directory of containers cannot be read.
     pub fn list(&self) -> Result<Vec<Container>> {
-        records::sweep(&self.paths.containers());
+        let living = repair::Living::open(&self.paths);
         let mut all = Vec::new();
         for container in records::list(&self.paths)? {
-            all.extend(repair::settle(&self.paths, container, false)?);
+            if container.state.status == container::Status::Running && living.has(&container.id) {
+                all.push(container);
+            } else {
+                all.extend(repair::settle(&self.paths, container, false)?);
+            }
         }
         Ok(all)
     }

@@ -20,6 +20,7 @@ use crate::error::{EngineError, Result};
 use crate::paths::Paths;
 use crate::request::{EndpointRequest, NetworkMode};
 
+pub(crate) mod aside;
 mod change;
 mod connect;
 mod endpoint;
@@ -296,8 +297,12 @@ pub(crate) fn default_network(engine: &Engine) -> Result<Network> {
     }
     if let Some(old) = decision.replaces.as_ref().and_then(BridgePlan::of) {
         // Nobody is on it, or it would not have been replaced.
-        apply::remove_bridge(&table_name(&engine.paths.roots.instance()), &old)
-            .map_err(|e| EngineError::Network { name: "bridge".into(), source: Box::new(e) })?;
+        apply::remove_bridge(
+            &table_name(&engine.paths.roots.instance()),
+            &old,
+            &apply::remove_interface,
+        )
+        .map_err(|e| EngineError::Network { name: "bridge".into(), source: Box::new(e) })?;
     }
     Ok(decision.network)
 }

@@ -16,6 +16,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::Engine;
 use crate::error::{EngineError, Result};
+use crate::network::aside;
 
 impl Engine {
     /// Every network, by name; the default one is decided if it was not.
@@ -74,7 +75,7 @@ impl Engine {
                 let sysctls = ProcSys::open().map_err(cannot)?;
                 apply::raise_bridge(&plan, &sysctls).map_err(|error| {
                     // Its own error is what the user should read.
-                    let _ = apply::remove_bridge(&self.table(), &plan);
+                    let _ = apply::remove_bridge(&self.table(), &plan, &apply::remove_interface);
                     cannot(std::io::Error::other(rcnt_base::report::chain(&error)))
                 })?;
                 if self.config.host_policy().firewall {
@@ -114,7 +115,9 @@ impl Engine {
     pub fn remove_network(&self, network: &Network) -> Result<()> {
         let unmake = |staying: &[Network]| match Wire::of(network) {
             // The administrator's own stays: it has not our mark.
-            Some(Wire::Bridge(plan)) => Ok(apply::remove_bridge(&self.table(), &plan)?),
+            Some(Wire::Bridge(plan)) => {
+                Ok(apply::remove_bridge(&self.table(), &plan, &aside::remove_interface)?)
+            }
             Some(Wire::Lan(lan)) => {
                 let mut others = staying.iter().filter_map(Network::parent);
                 match others.any(|parent| parent.interface == lan.parent.interface) {

@@ -19,6 +19,13 @@ pub struct Paths {
 }
 
 impl Paths {
+    /// In [`Self::container`]: [`Self::record`].
+    pub(crate) const RECORD: &str = "container.json";
+    /// In [`Self::container`]: [`Self::state`].
+    pub(crate) const STATE: &str = "state.json";
+    /// In [`Self::run`]: [`Self::supervisor_lock`].
+    pub(crate) const SUPERVISOR_LOCK: &str = "lock";
+
     /// Every container's lasting directory.
     pub fn containers(&self) -> PathBuf {
         self.roots.data.join("containers")
@@ -29,11 +36,11 @@ impl Paths {
     }
     /// What it is: written once.
     pub fn record(&self, id: &ContainerId) -> PathBuf {
-        self.container(id).join("container.json")
+        self.container(id).join(Self::RECORD)
     }
     /// How it is: rewritten at each change.
     pub fn state(&self, id: &ContainerId) -> PathBuf {
-        self.container(id).join("state.json")
+        self.container(id).join(Self::STATE)
     }
     /// The networks it is on, when it was connected or disconnected since it was created.
     pub fn networks(&self, id: &ContainerId) -> PathBuf {
@@ -87,7 +94,7 @@ impl Paths {
     }
     /// Held by the supervisor as long as it lives.
     pub fn supervisor_lock(&self, id: &ContainerId) -> PathBuf {
-        self.run(id).join("lock")
+        self.run(id).join(Self::SUPERVISOR_LOCK)
     }
     /// How to take back what starting made.
     pub fn undo(&self, id: &ContainerId) -> PathBuf {

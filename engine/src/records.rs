@@ -3,10 +3,12 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use rcnt_base::files::{self, Durability, Lock};
 use rcnt_base::ids::{ContainerId, Name};
+use rustix::fs::{Mode, OFlags};
 
 use crate::container::{Container, Record, State};
 use crate::error::{EngineError, Result};
@@ -86,12 +88,17 @@ fn holder(paths: &Paths, link: &Path) -> Result<Option<ContainerId>> {
 /// # Errors
 /// A damaged file.
 pub fn load(paths: &Paths, id: &ContainerId) -> Result<Option<Container>> {
+    load_at(rustix::fs::CWD, &paths.container(id), id)
+}
+
+/// The container of this id whose directory is `path`, below `dir`.
+fn load_at(dir: impl AsFd, path: &Path, id: &ContainerId) -> Result<Option<Container>> {
     let reading = || EngineError::state(format!("cannot read container {}", id.short()));
-    let record: Record = match files::read_json(&paths.record(id)) {
+    let record: Record = match files::read_json_at(&dir, &path.join(Paths::RECORD)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => read.map_err(reading())?,
     };
-    let state = match files::read_json(&paths.state(id)) {
+    let state = match files::read_json_at(&dir, &path.join(Paths::STATE)) {
         // Being removed right now.
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => read.map_err(reading())?,
@@ -100,14 +107,19 @@ pub fn load(paths: &Paths, id: &ContainerId) -> Result<Option<Container>> {
 }
 
 /// Every container, newest first. One whose files are damaged is left out, and
-/// said to be.
+/// said to be. What a crash left half made or half removed is removed.
 ///
 /// # Errors
 /// The directory cannot be read.
 pub fn list(paths: &Paths) -> Result<Vec<Container>> {
+    let dir = paths.containers();
+    let survey = survey(&dir)?;
+    sweep(&dir, &survey.hidden);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(open) = rustix::fs::open(&dir, flags, Mode::empty()) else { return Ok(Vec::new()) };
     let mut all = Vec::new();
-    for id in ids(&paths.containers())? {
-        match load(paths, &id) {
+    for id in survey.ids {
+        match load_at(&open, Path::new(id.as_str()), &id) {
             Ok(container) => all.extend(container),
             Err(error) => log::warn!("{}", rcnt_base::report::chain(&error)),
         }
@@ -116,22 +128,42 @@ pub fn list(paths: &Paths) -> Result<Vec<Container>> {
     Ok(all)
 }
 
+/// What a directory of containers has.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    /// Entries that are container ids.
+    pub(crate) ids: Vec<ContainerId>,
+    /// Entries that begin with a dot.
+    pub(crate) hidden: Vec<String>,
+}
+
+/// Reads `dir` once; an absent one has nothing.
+///
+/// # Errors
+/// The directory cannot be read.
+pub(crate) fn survey(dir: &Path) -> Result<Survey> {
+    let reading = || EngineError::state(format!("cannot list {}", dir.display()));
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Survey::default()),
+        read => read.map_err(reading())?,
+    };
+    let mut survey = Survey::default();
+    for entry in entries {
+        let Ok(name) = entry.map_err(reading())?.file_name().into_string() else { continue };
+        match name.starts_with('.') {
+            true => survey.hidden.push(name),
+            false => survey.ids.extend(name.parse::<ContainerId>()),
+        }
+    }
+    Ok(survey)
+}
+
 /// The container ids that name entries of `dir`; an absent directory has none.
 ///
 /// # Errors
 /// The directory cannot be read.
 pub fn ids(dir: &Path) -> Result<Vec<ContainerId>> {
-    let reading = || EngineError::state(format!("cannot list {}", dir.display()));
-    let entries = match fs::read_dir(dir) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        read => read.map_err(reading())?,
-    };
-    let mut ids = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(reading())?;
-        ids.extend(entry.file_name().to_str().and_then(|n| n.parse::<ContainerId>().ok()));
-    }
-    Ok(ids)
+    Ok(survey(dir)?.ids)
 }
 
 /// Finds a container as docker does: full id, then name, then unique id prefix.
@@ -217,23 +249,15 @@ fn is_abandoned(name: &str) -> bool {
 
 fn is_being_made(paths: &Paths, id: &ContainerId) -> bool {
     let prefix = format!(".new-{id}.");
-    hidden(&paths.containers()).iter().any(|name| name.starts_with(&prefix) && !is_abandoned(name))
+    let hidden = survey(&paths.containers()).unwrap_or_default().hidden;
+    hidden.iter().any(|name| name.starts_with(&prefix) && !is_abandoned(name))
 }
 
-/// The names in `dir` that begin with a dot.
-fn hidden(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name.starts_with('.')).collect()
-}
-
-/// Removes what a crash left half made or half removed in `dir`. What cannot be
-/// removed is said, and stops nobody.
-pub(crate) fn sweep(dir: &Path) {
-    for name in hidden(dir) {
-        if is_abandoned(&name)
-            && let Err(error) = files::remove_tree(&dir.join(&name))
-        {
+/// Removes what a crash left half made or half removed in `dir`, of these names that
+/// begin with a dot. What cannot be removed is said, and stops nobody.
+pub(crate) fn sweep(dir: &Path, hidden: &[String]) {
+    for name in hidden.iter().filter(|name| is_abandoned(name)) {
+        if let Err(error) = files::remove_tree(&dir.join(name)) {
             log::warn!("cannot remove what a crash left: {error}");
         }
     }

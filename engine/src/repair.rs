@@ -1,6 +1,8 @@
 //! What a crash left: run directories whose lock nobody holds. Every command
 //! looks for them first; the clean-up is the same as after a normal end.
 
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rcnt_base::files::{self, Durability, Lock};
@@ -8,6 +10,7 @@ use rcnt_base::ids::ContainerId;
 use rcnt_base::report;
 use rcnt_netstack::plan::table_name;
 use rcnt_netstack::{apply, claims};
+use rustix::fs::{Mode, OFlags};
 
 use crate::container::{Container, Status};
 use crate::error::{EngineError, Result};
@@ -25,9 +28,12 @@ const KILLED: i32 = 137;
 /// The directory of running containers cannot be read. What one container's
 /// clean-up could not do is told in its state and tried again by the next command.
 pub fn repair(paths: &Paths) -> Result<()> {
-    records::sweep(&paths.runs());
-    for id in records::ids(&paths.runs())? {
-        if Lock::is_held(&paths.supervisor_lock(&id)) {
+    let runs = paths.runs();
+    let survey = records::survey(&runs)?;
+    records::sweep(&runs, &survey.hidden);
+    let living = Living::open(paths);
+    for id in survey.ids {
+        if living.has(&id) {
             continue;
         }
         // What is wrong with one container must not stop work on the others.
@@ -36,6 +42,25 @@ pub fn repair(paths: &Paths) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Who has a supervisor, asked of many: with 500 containers the way to their locks
+/// is most of what every command does.
+#[derive(Debug)]
+pub(crate) struct Living(Option<OwnedFd>);
+
+impl Living {
+    /// Opens the directory of running containers; without one nobody lives.
+    pub(crate) fn open(paths: &Paths) -> Self {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Self(rustix::fs::open(paths.runs(), flags, Mode::empty()).ok())
+    }
+
+    /// Whether somebody holds its supervisor's lock now.
+    pub(crate) fn has(&self, id: &ContainerId) -> bool {
+        let lock = Path::new(id.as_str()).join(Paths::SUPERVISOR_LOCK);
+        self.0.as_ref().is_some_and(|runs| Lock::is_held_at(runs, &lock))
+    }
 }
 
 /// Cleans up one run directory unless somebody lives in it or does so already.
@@ -166,8 +191,9 @@ pub fn settle(paths: &Paths, container: Container, locked: bool) -> Result<Optio
 /// again, but those of `except`, which has just done so.
 pub fn publish_again(paths: &Paths, except: Option<&ContainerId>) {
     fence(paths);
+    let living = Living::open(paths);
     for id in records::ids(&paths.runs()).unwrap_or_default() {
-        if Some(&id) == except || !Lock::is_held(&paths.supervisor_lock(&id)) {
+        if Some(&id) == except || !living.has(&id) {
             continue;
         }
         publish_one(paths, &id);

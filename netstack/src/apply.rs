@@ -443,16 +443,21 @@ pub fn remove_inside(netns: BorrowedFd<'_>, interface: &str) -> io::Result<()> {
 }
 
 /// Removes the bridge of a network that nobody is on, and what the table says of
-/// it. A bridge that is gone, or is not ours, is left alone.
+/// it. A bridge that is gone, or is not ours, is left alone. `delete` is
+/// [`remove_interface`], or what has somebody else wait for it.
 ///
 /// # Errors
 /// The first thing that could not be removed.
-pub fn remove_bridge(table: &str, bridge: &BridgePlan) -> Result<(), PurgeError> {
+pub fn remove_bridge(
+    table: &str,
+    bridge: &BridgePlan,
+    delete: &dyn Fn(&str) -> io::Result<()>,
+) -> Result<(), PurgeError> {
     let name = &bridge.interface;
     let cannot = |source| PurgeError::Bridge { bridge: name.clone(), source };
     let link = crate::network::find_link(name).map_err(cannot)?;
     if link.is_some_and(|link| link.alias.as_deref() == Some(bridge.alias.as_str())) {
-        links::remove(name).map_err(cannot)?;
+        delete(name).map_err(cannot)?;
     }
     // Somebody else's table that cannot be read keeps no network from going.
     if let Err(error) = door::close(name, table) {

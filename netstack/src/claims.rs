@@ -252,19 +252,27 @@ pub fn release(exec_root: &Path, undo: &ClaimsUndo) -> io::Result<()> {
     done
 }
 
-/// Gives back every address that `owner` holds on one network, whether or not that was
-/// written down.
+/// Gives back the addresses that `owner` holds on one network: those it is `known` by, or,
+/// when that is not certain, whatever is found by reading every claim on the network.
 ///
 /// # Errors
 /// The first file that could not be removed; the others were tried all the same.
-pub fn release_network(exec_root: &Path, network: &Name, owner: &ContainerId) -> io::Result<()> {
+pub fn release_network(
+    exec_root: &Path,
+    network: &Name,
+    owner: &ContainerId,
+    known: Option<&[IpAddr]>,
+) -> io::Result<()> {
     let dir = Path::new("networks").join(network).join("ip");
-    let mut undo = ClaimsUndo { owner: owner.clone(), files: Vec::new() };
-    for entry in ledger::read_dir(&exec_root.join(&dir))? {
-        undo.files.push(dir.join(entry.file_name()));
-    }
+    let files = match known {
+        Some(addresses) => addresses.iter().map(|ip| dir.join(ip.to_string())).collect(),
+        None => {
+            let all = ledger::read_dir(&exec_root.join(&dir))?;
+            all.iter().map(|entry| dir.join(entry.file_name())).collect()
+        }
+    };
     // Those of others are left alone.
-    release(exec_root, &undo)
+    release(exec_root, &ClaimsUndo { owner: owner.clone(), files })
 }
 
 /// Writes claim files anew that somebody has removed, for an owner that holds the

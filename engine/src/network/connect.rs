@@ -11,8 +11,6 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rcnt_base::ids::{ContainerId, Name};
 use rcnt_base::report;
-use rcnt_base::sys::child::{self, Rest};
-use rcnt_base::sys::process::{self, Fork};
 use rcnt_netstack::apply::{self, DefaultRoutes};
 use rcnt_netstack::claims;
 use rcnt_netstack::members;
@@ -23,7 +21,7 @@ use rcnt_netstack::sysctl::ProcSys;
 use super::change::{self, Change};
 use super::endpoint::{self, Parts};
 use super::gateway::{self, Candidate, Wish};
-use super::{checked, leased, led_to, resolve, stored};
+use super::{aside, checked, leased, led_to, resolve, stored};
 use crate::container::{Container, Endpoint, Status};
 use crate::error::{EngineError, Result};
 use crate::journal::Journal;
@@ -203,12 +201,19 @@ fn take_off(engine: &Engine, mut change: Change<'_>, network: &Name) -> Result<(
         match &undo.inside {
             Some(interface) => apply::remove_inside(netns.as_fd(), interface)
                 .map_err(EngineError::state(format!("cannot remove interface {interface}")))?,
-            None => remove_link(&undo.host_interface)?,
+            None => aside::remove_interface(&undo.host_interface).map_err(|e| {
+                let removing = format!("cannot remove interface {}", undo.host_interface);
+                EngineError::state(removing)(e)
+            })?,
         }
     }
     members::remove(&paths.roots.exec, network, id)
         .map_err(EngineError::state("cannot write down who is on the network"))?;
-    claims::release_network(&paths.roots.exec, network, id)
+    let left = container.state.endpoints.iter().find(|e| e.network == *network);
+    // A change that was killed may have taken addresses that no state tells of.
+    let known: Option<Vec<_>> =
+        left.filter(|_| !change.mends).map(|endpoint| endpoint.addresses().collect());
+    claims::release_network(&paths.roots.exec, network, id, known.as_deref())
         .map_err(EngineError::state("cannot free the address"))?;
     change.journal.networks.retain(|undo| endpoints.iter().any(|e| is_of(undo, e)));
     change.journal.members.retain(|member| member != network);
@@ -312,25 +317,4 @@ fn settled(
     etc_files::readdress(change.paths, &change.container, &before)?;
     change.commit()?;
     Ok(before)
-}
-
-/// Deletes the host's end of a pair, and the other with it. The kernel takes the
-/// interfaces out of sight at once, but keeps who asked waiting for RCU grace periods
-/// (10 to 50 ms): a child of ours waits in our place.
-fn remove_link(interface: &str) -> Result<()> {
-    let removing = || EngineError::state(format!("cannot remove interface {interface}"));
-    if !apply::link_exists(interface).map_err(removing())? {
-        return Ok(());
-    }
-    match process::fork().map_err(removing())? {
-        Fork::Child => {
-            // Neither our locks nor anybody's pipes wait for us.
-            let alone = rustix::process::setsid().is_ok()
-                && crate::supervisor::let_go_of_streams().is_ok()
-                && child::inherit_only(2, Rest::Close).is_ok();
-            let removed = alone && apply::remove_interface(interface).is_ok();
-            child::exit_now(u8::from(!removed))
-        }
-        Fork::Parent(_) => apply::wait_link_gone(interface).map_err(removing()),
-    }
 }

@@ -357,22 +357,41 @@ pub(super) fn close_passages(table: &str, all: &[Passage]) -> io::Result<()> {
     if entries.is_empty() { Ok(()) } else { remove(table, &entries) }
 }
 
-/// Removes what the table says of a bridge, in one transaction if all of it is
-/// there, else piece by piece: one absent element fails a transaction whole.
+/// Removes what the table says of a bridge. A network that nobody was on yet has
+/// nothing there.
 pub(super) fn forget_bridge(table: &str, bridge: &BridgePlan) -> io::Result<()> {
     remove(table, &rules::bridge_entries(bridge))
 }
 
+/// Removes those of `entries` that are there, in one transaction: one absent element
+/// fails it whole, and to be refused costs an RCU grace period.
 fn remove(table: &str, entries: &[Entry]) -> io::Result<()> {
     with_netfilter(|socket| {
-        if remove_elements(socket, table, entries)? {
-            return Ok(());
+        for _ in 0..ATTEMPTS {
+            let there = present(socket, table, entries)?;
+            if there.is_empty() || remove_elements(socket, table, &there)? {
+                return Ok(());
+            }
         }
         for entry in entries.chunks(1) {
             remove_elements(socket, table, entry)?;
         }
         Ok(())
     })
+}
+
+/// Those of `entries` whose keys the table has.
+fn present(socket: &mut Socket, table: &str, entries: &[Entry]) -> io::Result<Vec<Entry>> {
+    let mut requests = Requests::default();
+    let ask = |(set, element): &Entry| nft::get_element(&mut requests, table, set, &element.key);
+    let sequences: Vec<u32> = entries.iter().map(ask).collect();
+    let mut there = Vec::new();
+    socket.exchange(&requests, |message: &Message<'_>| {
+        let position = sequences.iter().position(|s| *s == message.sequence);
+        there.extend(position.and_then(|position| entries.get(position)).cloned());
+        Ok(())
+    })?;
+    Ok(there)
 }
 
 /// Whether all of `entries` were there, and are gone now.
