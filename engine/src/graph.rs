@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use rcnt_netstack::egress::EgressList;
 use rcnt_netstack::facts::{self, Link};
 use rcnt_netstack::graph::{ContainerNode, EndpointNode, Graph, Interface, NetworkNode};
 use rcnt_netstack::network::{self, Kind, Network};
@@ -63,6 +64,7 @@ fn container_node(container: &Container, name_of: &impl Fn(&str) -> String) -> C
         mode,
         endpoints: endpoints.collect(),
         ports: container.state.ports.iter().map(port).collect(),
+        egress: container.record.request.egress.as_ref().map(EgressList::words),
     }
 }
 

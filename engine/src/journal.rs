@@ -91,11 +91,12 @@ pub fn teardown(paths: &Paths, journal: &Journal) -> Vec<String> {
         note(apply::close_passages(&table, passages).map_err(|e| report::chain(&e)));
     }
     for network in networks {
-        note(apply::detach(network).map_err(|e| report::chain(&e)));
-        // The kernel removes the veth with its namespace, unless somebody joined that.
+        // The kernel removes the veth with its namespace, unless somebody joined that:
+        // then it goes before its rules do, lest who is inside is confined no more.
         if paths.joined(id).exists() {
             note(apply::remove_link(network).map_err(|e| report::chain(&e)));
         }
+        note(apply::detach(network).map_err(|e| report::chain(&e)));
     }
     note(on_group(cgroup::remove));
     for held in held {

@@ -30,7 +30,7 @@ mod stored;
 pub(crate) use change::Change;
 pub(crate) use connect::{connect, disconnect, mend};
 use endpoint::Parts;
-pub(crate) use endpoint::names;
+pub(crate) use endpoint::{egress, names};
 use gateway::Wish;
 pub(crate) use stored::{enlist, plans, wanted, write_plans};
 

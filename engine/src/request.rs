@@ -4,6 +4,7 @@
 //! `restart` begin with it.
 
 use rcnt_netstack::bandwidth::Bandwidth;
+use rcnt_netstack::egress::EgressList;
 use serde::{Deserialize, Serialize};
 
 mod build;
@@ -109,6 +110,8 @@ pub struct RunArgs {
     pub mac_address: Option<String>,
     /// `--bandwidth IN/OUT`.
     pub bandwidth: Option<String>,
+    /// `--egress-allow`.
+    pub egress_allow: Vec<String>,
     /// `--sysctl`.
     pub sysctl: Vec<String>,
     /// `--init`.
@@ -193,6 +196,9 @@ pub struct RunRequest {
     /// `--bandwidth`.
     #[serde(default)]
     pub bandwidth: Bandwidth,
+    /// `--egress-allow`; `None`: it may open connections to everything.
+    #[serde(default)]
+    pub egress: Option<EgressList>,
     /// `--ulimit`.
     pub ulimits: Vec<Ulimit>,
     /// `--label`.
@@ -284,6 +290,9 @@ pub enum RequestError {
     /// `--link`.
     #[error(transparent)]
     Link(rcnt_netstack::names::LinkError),
+    /// `--egress-allow`.
+    #[error(transparent)]
+    Egress(rcnt_netstack::egress::EgressError),
     /// One network given twice.
     #[error("network \"{0}\" is specified multiple times")]
     NetworkTwice(String),

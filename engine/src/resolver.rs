@@ -6,9 +6,10 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
 
-use rcnt_netstack::dns::{ADDRESS, NamesPlan};
+use rcnt_netstack::dns::{ADDRESS, Listed, NamesPlan};
 use rcnt_netstack::names::{DnsOverrides, ResolvConf, read_host_resolv_conf};
 use rcnt_netstack::network;
+use rcnt_netstack::plan::table_name;
 
 use crate::Engine;
 use crate::container::{Container, Endpoint};
@@ -39,10 +40,17 @@ pub(crate) fn resolv_conf(
     host: &ResolvConf,
 ) -> ResolvConf {
     let overrides = overrides(engine, container);
-    if endpoints.iter().any(has_names) {
+    if has_resolver(container, endpoints) {
         return host.for_resolver(&overrides, IpAddr::V4(ADDRESS));
     }
     host.for_container(&overrides, endpoints.iter().any(|e| e.address6.is_some()))
+}
+
+/// Whether a container on these networks has a resolver of its own: on user-defined
+/// ones, and wherever it has an egress list, which learns from its answers.
+pub(crate) fn has_resolver(container: &Container, endpoints: &[Endpoint]) -> bool {
+    let confined = container.record.request.egress.is_some();
+    endpoints.iter().any(|endpoint| confined || has_names(endpoint))
 }
 
 pub(crate) fn has_names(endpoint: &Endpoint) -> bool {
@@ -50,7 +58,7 @@ pub(crate) fn has_names(endpoint: &Endpoint) -> bool {
 }
 
 /// What the resolver of a container on these networks shall know; `None` when it is
-/// on no user-defined network and has none.
+/// has none.
 ///
 /// # Errors
 /// The host's resolv.conf or a network cannot be read.
@@ -59,7 +67,7 @@ pub(crate) fn plan(
     container: &Container,
     endpoints: &[Endpoint],
 ) -> Result<Option<NamesPlan>> {
-    if !endpoints.iter().any(has_names) {
+    if !has_resolver(container, endpoints) {
         return Ok(None);
     }
     names(engine, container, endpoints, &host()?).map(Some)
@@ -84,6 +92,15 @@ fn names(
         })?;
         forwards |= network.is_some_and(|network| !network.internal);
     }
+    let listed = super::network::egress(container).map(|list| Listed {
+        table: table_name(&engine.paths.roots.instance()),
+        sources: endpoints
+            .iter()
+            .flat_map(|e| e.addresses().chain(e.request.link_local.iter().copied()))
+            .collect(),
+        list,
+        comment: format!("{} {}", container.id.short(), container.name),
+    });
     let named = endpoints.iter().filter(|endpoint| has_names(endpoint));
     Ok(NamesPlan {
         exec_root: engine.paths.roots.exec.clone(),
@@ -93,6 +110,7 @@ fn names(
         servers: overrides(engine, container).name_servers,
         ndots: conf.ndots(),
         search: conf.search,
+        listed,
     })
 }
 
@@ -108,7 +126,8 @@ pub fn networks_changed(
     before: &[Endpoint],
     after: &[Endpoint],
 ) -> Result<()> {
-    if !before.iter().chain(after).any(has_names) {
+    let had = has_resolver(container, before);
+    if !had && !has_resolver(container, after) {
         return Ok(());
     }
     let host = host()?;
@@ -119,7 +138,7 @@ pub fn networks_changed(
         .and_then(|mut supervisor| supervisor.change(&Request::Names(json)))
         .map_err(talking())?;
     done.map_err(|why| talking()(std::io::Error::other(why)))?;
-    if after.iter().any(has_names) {
+    if has_resolver(container, after) {
         let text = |endpoints| resolv_conf(engine, container, endpoints, &host).render();
         let (old, new) = (text(before), text(after));
         if old != new {

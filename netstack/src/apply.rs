@@ -14,9 +14,11 @@ use crate::neighbours::{self, ForwardDrop};
 use crate::network::Parent;
 use crate::plan::{BridgePlan, LanKind, NetworkPlan, NetworkUndo, Passage, Wire};
 use crate::ports::PublishedPort;
+use crate::rules::Part;
 use crate::sysctl::ProcSys;
 
 pub(crate) mod door;
+pub(crate) mod egress;
 mod flows;
 mod inside;
 mod lan;
@@ -86,6 +88,14 @@ pub enum AttachError {
     /// The limit of what comes in.
     #[error("cannot limit the bandwidth of {owner}")]
     Bandwidth {
+        /// The container's name.
+        owner: String,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// The list of what it may open connections to.
+    #[error("cannot confine {owner} to its egress list")]
+    Egress {
         /// The container's name.
         owner: String,
         /// The kernel's reason.
@@ -172,6 +182,9 @@ pub fn attach(
     netns: BorrowedFd<'_>,
     sysctls: &ProcSys,
 ) -> Result<Attached, AttachError> {
+    let listing = |source| AttachError::Egress { owner: plan.owner_name.clone(), source };
+    // Before there is a way out.
+    egress::confine(plan).map_err(listing)?;
     let (bridge, forwarding) = match &plan.wire {
         Wire::Bridge(bridge) => links::attach(plan, bridge, netns, sysctls)?,
         Wire::Lan(lan) => {
@@ -182,6 +195,7 @@ pub fn attach(
     if !plan.host.firewall {
         return Ok(Attached { forwarding, ..Attached::default() });
     }
+    egress::guard(plan).map_err(listing)?;
     let base = ruleset::publish(plan, bridge == links::Bridge::Made)?;
     flows::end_older(plan)
         .map_err(|source| AttachError::Flows { owner: plan.owner_name.clone(), source })?;
@@ -202,6 +216,8 @@ pub fn publish(plan: &NetworkPlan) -> Result<(), AttachError> {
     if !plan.host.firewall {
         return Ok(());
     }
+    let listing = |source| AttachError::Egress { owner: plan.owner_name.clone(), source };
+    egress::confine(plan).and_then(|()| egress::guard(plan)).map_err(listing)?;
     ruleset::publish(plan, false).map(|_| ())
 }
 
@@ -294,12 +310,12 @@ pub(crate) fn configure_again(
     })
 }
 
-/// Declares the table's rules anew; elements stay.
+/// Declares a part of the table's rules anew; elements stay.
 ///
 /// # Errors
 /// The kernel's reason.
-pub(crate) fn declare(table: &str) -> Result<(), AttachError> {
-    ruleset::declare_base(table)
+pub(crate) fn declare(table: &str, part: &Part) -> Result<(), AttachError> {
+    ruleset::declare_anew(table, part)
         .map_err(|source| AttachError::Rules { table: table.to_owned(), source })
 }
 
@@ -332,6 +348,7 @@ pub fn detach(undo: &NetworkUndo) -> Result<(), DetachError> {
         }
     };
     note("nftables elements", ruleset::withdraw(undo, &[]));
+    note("egress list", egress::release(undo));
     note("tracked UDP flows", flows::end_of(undo));
     if problems.is_empty() {
         return Ok(());

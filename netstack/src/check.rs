@@ -18,7 +18,7 @@ use std::os::fd::BorrowedFd;
 use crate::apply;
 use crate::neighbours::ForwardDrop;
 use crate::plan::{BridgePlan, NetworkPlan};
-use crate::rules::Entry;
+use crate::rules::{self, Entry};
 use crate::sysctl::ProcSys;
 use compare::compare;
 use read::read;
@@ -161,7 +161,10 @@ fn carry_out(recorded: &Recorded<'_>, sysctls: &ProcSys, mend: &Mend) -> Result<
 
 /// Every rule, every element; what is there stays, and so do tracked connections.
 fn declare_all(recorded: &Recorded<'_>) -> Result<(), apply::AttachError> {
-    apply::declare(recorded.table)?;
+    apply::declare(recorded.table, &rules::BASE)?;
+    if recorded.places.iter().any(|(plan, _)| plan.endpoint.egress.is_some()) {
+        apply::declare(recorded.table, &rules::LISTS)?;
+    }
     if !recorded.fenced.is_empty() {
         apply::fence(recorded.table, recorded.fenced)?;
     }
@@ -195,6 +198,10 @@ pub(crate) struct Facts {
     /// Chains of the table with other rules than they should have, or another policy.
     pub(crate) changed: Vec<&'static str>,
     pub(crate) elements: Vec<Entry>,
+    /// Whether the rules of egress lists are whole, where there are lists.
+    pub(crate) lists: bool,
+    /// Chains of wires that let only their own addresses in.
+    pub(crate) guarded: Vec<String>,
     /// Chains of others that drop what our bridges forward, and whether there is a door
     /// to let them through.
     pub(crate) drops: Vec<(ForwardDrop, bool)>,

@@ -11,6 +11,7 @@
 //! - `message`, `answer`, `zone`: the decisions, pure
 //! - `post`: datagrams in and out, many at a time
 //! - `inside`: the sockets, and what makes port 53 lead to them
+//! - `learn`: what answers open for a container with an egress list
 //! - `watch`: the zone is read again when a network's members change
 //! - `servers`: whom to ask, and in which order; `upstream`: one forwarded question
 //! - `probe`: asks as a client would, for `network check`
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 mod answer;
 mod dice;
 mod inside;
+mod learn;
 mod message;
 mod post;
 mod probe;
@@ -41,6 +43,7 @@ mod watch;
 mod zone;
 
 pub use inside::ADDRESS;
+pub use learn::Listed;
 pub use probe::answers;
 pub use serve::Resolver;
 
@@ -64,6 +67,10 @@ pub struct NamesPlan {
     /// `ndots` of its resolv.conf: with more than 0 a resolver inside puts the search
     /// domains behind a name before it asks for the name.
     pub ndots: u32,
+    /// What it may open connections to, if it may not to everything: then only the host
+    /// asks, and only about names on the list.
+    #[serde(default)]
+    pub listed: Option<Listed>,
 }
 
 /// Why a container has no resolver.

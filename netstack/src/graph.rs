@@ -80,6 +80,9 @@ pub struct ContainerNode {
     pub endpoints: Vec<EndpointNode>,
     /// Its published ports: `0.0.0.0:8080 → 80/tcp`.
     pub ports: Vec<String>,
+    /// What it may open connections to (`--egress-allow`), if not to everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Vec<String>>,
 }
 
 /// A wire between a network and a container.
@@ -140,6 +143,13 @@ impl NetworkNode {
 }
 
 impl ContainerNode {
+    /// What it may open connections to, as words: `▷ only`, `10.0.0.0/8`,
+    /// `example.org:443/tcp`; none when that is everything.
+    fn confined(&self) -> Vec<String> {
+        let Some(rules) = &self.egress else { return Vec::new() };
+        [vec!["▷ only".to_owned()], rules.clone()].concat()
+    }
+
     /// How a container without a wire is connected.
     fn connected(&self) -> String {
         match self.mode.as_str() {
@@ -176,6 +186,7 @@ pub(crate) mod tests {
             mode: mode.into(),
             endpoints,
             ports: Vec::new(),
+            egress: None,
         };
         let mut web = container("web", "bridge", vec![wire("bridge", 2), wire("back", 2)]);
         web.ports = vec!["0.0.0.0:8080 → 80/tcp".into(), "[::]:8080 → 80/tcp".into()];
@@ -243,6 +254,7 @@ pub(crate) mod tests {
                         ports,
                         mode,
                         id: String::new(),
+                        egress: None,
                     });
                 }
                 graph

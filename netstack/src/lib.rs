@@ -3,6 +3,7 @@
 //!
 //! - [`capture`] the packets of a namespace; [`namespace`] visits to one
 //! - [`bandwidth`] limits of it (pure)
+//! - [`egress`] what a container may open connections to (pure)
 //! - [`trace`] where a packet goes, by a probe that is followed
 //! - [`graph`] pictures of all of it (pure)
 //! - [`plan`]  what one container's network shall be, and its undo list (pure)
@@ -30,6 +31,7 @@ pub mod check;
 pub mod cidr;
 pub mod claims;
 pub mod dns;
+pub mod egress;
 pub mod facts;
 pub mod graph;
 pub mod guard;

@@ -13,6 +13,7 @@ use rcnt_base::ids::ContainerId;
 use serde::{Deserialize, Serialize};
 
 use crate::bandwidth::Bandwidth;
+use crate::egress::EgressList;
 use crate::network::{
     BridgePolicy, GatewayMode, HostPolicy, IpvlanFlag, IpvlanMode, Kind, MacvlanMode, Network,
     Parent,
@@ -322,6 +323,9 @@ pub struct EndpointPlan {
     /// How fast it may be.
     #[serde(default)]
     pub bandwidth: Bandwidth,
+    /// What it may open connections to; `None`: to everything.
+    #[serde(default)]
+    pub egress: Option<EgressList>,
 }
 
 /// Something that one container may reach of another on a bridge whose containers
@@ -361,9 +365,22 @@ pub struct NetworkUndo {
     /// with the namespace, or by [`crate::apply::remove_inside`].
     #[serde(default)]
     pub inside: Option<String>,
+    /// The addresses that its egress list confines, if it has one.
+    #[serde(default)]
+    pub confined: Vec<IpAddr>,
 }
 
 impl NetworkPlan {
+    /// The addresses from which the container sends.
+    pub(crate) fn sources(&self) -> Vec<IpAddr> {
+        let EndpointPlan { mac, address4, address6, link_local, .. } = &self.endpoint;
+        let mut all = vec![IpAddr::V4(address4.0)];
+        // With IPv6 there is an address that the kernel makes.
+        all.extend(address6.iter().flat_map(|(ip, _)| [IpAddr::V6(*ip), mac.link_local().into()]));
+        all.extend(link_local);
+        all
+    }
+
     /// How to take back all that applying this plan does. Pure.
     pub fn undo(&self) -> NetworkUndo {
         let Self { table, wire, endpoint, published, owner, owner_name: _, host: _ } = self;
@@ -376,6 +393,7 @@ impl NetworkPlan {
             owner: owner.clone(),
             policy: wire.bridge().map(|bridge| bridge.policy.clone()).unwrap_or_default(),
             inside: wire.bridge().is_none().then(|| endpoint.interface.clone()),
+            confined: endpoint.egress.iter().flat_map(|_| self.sources()).collect(),
         }
     }
 }
@@ -449,6 +467,7 @@ mod tests {
                 sysctls: Vec::new(),
                 further: false,
                 bandwidth: Bandwidth::default(),
+                egress: None,
             },
             published: published.clone(),
             owner: "a".repeat(64).parse().unwrap(),

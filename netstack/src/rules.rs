@@ -15,12 +15,15 @@
 //! of this host, or 127/8 on the wire. Pure: nothing here is sent.
 
 mod base;
+mod egress;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+pub(crate) use self::base::egress::{LISTS, NOT_LISTED};
 use self::base::sets::*;
-pub(crate) use self::base::{MARK_PREFIX, chain_uses, declare, mark};
+pub(crate) use self::base::{BASE, Part};
+pub(crate) use self::egress::*;
 use crate::network::GatewayMode;
 use crate::plan::{BridgePlan, BridgeRules, NetworkPlan, NetworkUndo, Passage, Publishing};
 use crate::ports::{Protocol, PublishedPort};
@@ -84,9 +87,9 @@ pub(crate) fn is_link(entry: &Entry) -> bool {
     entry.0 == LINKS4.name || entry.0 == LINKS6.name
 }
 
-/// Every set and map of the base.
+/// Every set and map there may be.
 pub(crate) fn set_names() -> impl Iterator<Item = &'static str> {
-    SETS.iter().map(|set| set.name)
+    SETS.iter().map(|set| set.name).chain(list_sets())
 }
 
 /// What a link opens; `None` between addresses of two families.
@@ -175,13 +178,13 @@ fn entries_of(undo: &NetworkUndo, port: &PublishedPort, comment: &str) -> Vec<En
         let mut data = octets(target);
         data.extend_from_slice(&port_word(port.container_port));
         let (data, comment) = (Some(data), comment.clone());
-        entries.push((set.name, Element { key, key_end: None, data, comment }));
+        entries.push((set.name, Element { key, data, comment, ..Element::default() }));
     }
     if open {
         let set = if target.is_ipv4() { OPEN4 } else { OPEN6 };
         let mut key = octets(target);
         key.extend(port_key(port.protocol, port.container_port));
-        entries.push((set.name, Element { key, key_end: None, data: None, comment }));
+        entries.push((set.name, Element { key, comment, ..Element::default() }));
     }
     entries
 }

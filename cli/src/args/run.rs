@@ -22,6 +22,9 @@ pub(crate) struct RunFlags {
     /// Limit what comes in and goes out, as IN/OUT (10mbit/5mbit, 500kbit, /1gbit)
     #[arg(long, value_name = "IN/OUT")]
     bandwidth: Option<String>,
+    /// Let it open connections to this alone: CIDR, IP[:PORT[-PORT]], NAME[:PORT], *.NAME[:PORT], with /udp; or none
+    #[arg(long, value_name = "RULE")]
+    egress_allow: Vec<String>,
     /// Add Linux capabilities
     #[arg(long, value_name = "CAP")]
     cap_add: Vec<String>,
@@ -223,6 +226,7 @@ impl RunFlags {
             add_host,
             attach,
             bandwidth,
+            egress_allow,
             cap_add,
             cap_drop,
             cgroup_parent,
@@ -321,6 +325,7 @@ impl RunFlags {
             cpus,
             pids_limit,
             bandwidth,
+            egress_allow,
             shm_size,
             ulimit,
             label,

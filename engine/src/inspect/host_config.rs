@@ -1,5 +1,7 @@
 //! `inspect`'s HostConfig: the flags, in docker's words.
 
+use rcnt_netstack::bandwidth::Bandwidth;
+use rcnt_netstack::egress::EgressList;
 use rcnt_netstack::ports::{ContainerPort, PortSpec};
 use serde_json::{Map, Value, json};
 
@@ -16,7 +18,7 @@ pub(super) fn of(engine: &Engine, container: &Container) -> Value {
     };
     let list = |list: &[String]| if list.is_empty() { Value::Null } else { json!(list) };
     let binds: Vec<String> = request.mounts.iter().filter_map(bind).collect();
-    json!({
+    let mut all = json!({
         "Binds": list(&binds),
         "ContainerIDFile": "",
         "LogConfig": { "Type": "json-file", "Config": {} },
@@ -58,7 +60,14 @@ pub(super) fn of(engine: &Engine, container: &Container) -> Value {
         "PidsLimit": request.pids_limit,
         "Ulimits": ulimits(request),
         "Init": request.init,
-    })
+    });
+    // Docker has neither.
+    all["Bandwidth"] = match request.bandwidth == Bandwidth::default() {
+        true => Value::Null,
+        false => json!(request.bandwidth.to_string()),
+    };
+    all["EgressAllow"] = json!(request.egress.as_ref().map(EgressList::words));
+    all
 }
 
 /// As docker: `/source:/recipient/alias`.

@@ -197,7 +197,7 @@ fn take_off(engine: &Engine, mut change: Change<'_>, network: &Name) -> Result<(
             name: network.to_string(),
             source: Box::new(e),
         };
-        apply::detach(undo).map_err(failed)?;
+        // The wire goes before its rules do: they may confine the container.
         match &undo.inside {
             Some(interface) => apply::remove_inside(netns.as_fd(), interface)
                 .map_err(EngineError::state(format!("cannot remove interface {interface}")))?,
@@ -206,6 +206,7 @@ fn take_off(engine: &Engine, mut change: Change<'_>, network: &Name) -> Result<(
                 EngineError::state(removing)(e)
             })?,
         }
+        apply::detach(undo).map_err(failed)?;
     }
     members::remove(&paths.roots.exec, network, id)
         .map_err(EngineError::state("cannot write down who is on the network"))?;

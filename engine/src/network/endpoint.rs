@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use rcnt_base::ids::ContainerId;
 use rcnt_netstack::claims::Lease;
+use rcnt_netstack::egress::EgressList;
 use rcnt_netstack::members::{Member, PrivateName};
+use rcnt_netstack::names::{ExtraHost, HostTarget};
 use rcnt_netstack::network::HostPolicy;
 use rcnt_netstack::plan::{EndpointPlan, Mac, NetworkPlan, Wire};
 use rcnt_netstack::ports::PublishedPort;
@@ -69,6 +71,13 @@ pub(crate) fn plan(wish: &Wish, parts: &Parts<'_>) -> Result<NetworkPlan> {
     if wire.bridge().is_none() && container.record.request.bandwidth.into.is_some() {
         return Err(unusable("--bandwidth limits what comes in on bridge networks only: say /OUT"));
     }
+    let egress = egress(container);
+    if egress.is_some() && wire.bridge().is_none() {
+        return Err(unusable("--egress-allow holds on bridge networks only"));
+    }
+    if egress.is_some() && !parts.host.firewall {
+        return Err(unusable("--egress-allow needs the firewall, which config.toml switches off"));
+    }
     let settings = request.driver_opts.get(SYSCTLS).and_then(|text| sysctls(text));
     let setting =
         |([net, last], value): ([String; 2], String)| (format!("{net}/{interface}/{last}"), value);
@@ -92,6 +101,7 @@ pub(crate) fn plan(wish: &Wish, parts: &Parts<'_>) -> Result<NetworkPlan> {
             sysctls: settings.unwrap_or_default().into_iter().map(setting).collect(),
             further: parts.further,
             bandwidth: container.record.request.bandwidth,
+            egress,
         },
         // Who is on the LAN has ports of its own there.
         published: if wire.bridge().is_some() { parts.published.clone() } else { Vec::new() },
@@ -99,6 +109,18 @@ pub(crate) fn plan(wish: &Wish, parts: &Parts<'_>) -> Result<NetworkPlan> {
         owner: container.id.clone(),
         owner_name: container.name.to_string(),
     })
+}
+
+/// The container's egress list, with what `--add-host` says of its names.
+pub(crate) fn egress(container: &Container) -> Option<EgressList> {
+    let request = &container.record.request;
+    let list = request.egress.as_ref()?;
+    // Checked when the container was created.
+    let hosts: Vec<ExtraHost> = request.add_host.iter().flat_map(|entry| entry.parse()).collect();
+    Some(list.with_hosts(hosts.iter().filter_map(|host| match host.target {
+        HostTarget::Address(address) => Some((host.name.as_str(), address)),
+        HostTarget::Gateway => None,
+    })))
 }
 
 /// The same, as `inspect` tells it.

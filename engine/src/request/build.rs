@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rcnt_netstack::bandwidth::Bandwidth;
+use rcnt_netstack::egress::EgressList;
 use rcnt_netstack::names::{self, ExtraHost};
 use rcnt_netstack::plan::Mac;
 use rcnt_netstack::ports;
@@ -66,6 +67,7 @@ pub fn build(
         nano_cpus: args.cpus.as_deref().map(sizes::nano_cpus).transpose()?.filter(|n| *n > 0),
         pids_limit: args.pids_limit.filter(|n| *n > 0),
         bandwidth: bandwidth(args.bandwidth.as_deref())?,
+        egress: egress(&args.egress_allow)?,
         shm_size: args
             .shm_size
             .as_deref()
@@ -312,6 +314,14 @@ fn oom_score_adj(value: Option<i32>) -> Result<Option<i32>, RequestError> {
     match value {
         Some(v) if !(-1000..=1000).contains(&v) => Err(RequestError::OomScoreAdj(v)),
         other => Ok(other),
+    }
+}
+
+/// `--egress-allow`.
+fn egress(texts: &[String]) -> Result<Option<EgressList>, RequestError> {
+    match texts {
+        [] => Ok(None),
+        texts => EgressList::parse(texts).map(Some).map_err(RequestError::Egress),
     }
 }
 

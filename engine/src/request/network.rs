@@ -345,6 +345,9 @@ pub(super) fn check_conflicts(args: &RunArgs, network: &NetworkMode) -> Result<(
     if args.bandwidth.is_some() && !matches!(network, NetworkMode::Bridge(_)) {
         return conflict("--bandwidth and a network that is not the container's own");
     }
+    if !args.egress_allow.is_empty() && !matches!(network, NetworkMode::Bridge(_)) {
+        return conflict("--egress-allow and a network that is not the container's own");
+    }
     if let NetworkMode::Container(_) = network {
         if args.hostname.is_some() || args.domainname.is_some() {
             return conflict("hostname and the network mode");

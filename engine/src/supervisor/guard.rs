@@ -64,8 +64,9 @@ impl Guard {
         }
     }
 
-    /// Begins to watch when it is time; looks at what was `told`; brings back what is lost.
-    pub(super) fn serve(&mut self, paths: &Paths, container: &Container, told: bool) {
+    /// Begins to watch when it is time; looks at what was `told`; brings back what is
+    /// lost, and says so.
+    pub(super) fn serve(&mut self, paths: &Paths, container: &Container, told: bool) -> bool {
         let now = Instant::now();
         if matches!(self.watch, Watch::Later(at) if at <= now) {
             self.begin(paths, container);
@@ -79,7 +80,9 @@ impl Guard {
             let done = repair::publish_own(paths, &container.id);
             self.last = Some(now);
             self.at = (!done).then(|| now + PAUSE);
+            return done;
         }
+        false
     }
 
     fn begin(&mut self, paths: &Paths, container: &Container) {

@@ -84,7 +84,11 @@ pub(super) fn until_exit(
         }
         let Ready { any, streams, relayed, named, ruled, clients: ready, signal, exited } =
             wait(&running, clients, relay, &guard, patience);
-        guard.serve(paths, container, ruled);
+        if guard.serve(paths, container, ruled)
+            && let Some(names) = running.names.as_mut()
+        {
+            names.rules_are_back();
+        }
         if running.streams.is_hung_up() {
             // Nobody holds the terminal open now; somebody may again.
             running.streams.look_again();

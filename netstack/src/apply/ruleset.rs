@@ -12,7 +12,7 @@ use super::AttachError;
 use crate::namespace;
 use crate::plan::{BridgePlan, NetworkPlan, NetworkUndo, Passage};
 use crate::ports::PublishedPort;
-use crate::rules::{self, Entry};
+use crate::rules::{self, BASE, Entry, Part};
 use crate::socket::{Answers, Refusal, Socket, refusal, with_netfilter};
 use crate::wire::abi::NFPROTO_INET;
 use crate::wire::nft::{self, Batch, ChainFacts, Element};
@@ -45,7 +45,7 @@ pub(super) fn publish(plan: &NetworkPlan, first: bool) -> Result<Base, AttachErr
         stale: BTreeSet::new(),
     };
     let done = with_netfilter(|socket| {
-        if first || !is_whole(socket, table)? {
+        if first || !is_whole(socket, table, &BASE)? {
             change.base = Base::Declared;
         }
         change.carry_out(socket)
@@ -108,11 +108,11 @@ impl Change<'_> {
     fn batch(&self, socket: &mut Socket) -> io::Result<(Batch<'_>, Vec<u32>)> {
         let marks = match self.base {
             Base::Whole => Vec::new(),
-            Base::Declared => old_marks(socket, self.table)?,
+            Base::Declared => old_marks(socket, self.table, &BASE)?,
         };
         let mut batch = Batch::new(self.table);
         if self.base == Base::Declared {
-            declare(&mut batch, &marks);
+            declare(&mut batch, &BASE, &marks);
         }
         for (set, element) in &self.bridge {
             batch.element(set, element);
@@ -138,22 +138,22 @@ fn exchange(socket: &mut Socket, requests: &Requests) -> io::Result<Answers> {
     Ok(answers)
 }
 
-/// The base, its mark, and none of another version's marks.
-fn declare(batch: &mut Batch<'_>, old_marks: &[String]) {
-    let mark = rules::mark();
-    rules::declare(batch);
+/// A part, its mark, and none of another version's marks.
+fn declare(batch: &mut Batch<'_>, part: &Part, old_marks: &[String]) {
+    let mark = part.mark();
+    part.declare(batch);
     for old in old_marks.iter().filter(|old| **old != mark) {
         batch.delete_chain(old);
     }
     batch.chain(&mark, None);
 }
 
-/// Whether our mark and every chain with all its rules are there. Costs one
-/// sendmsg(2); writing the base each time would cost far more and reset counters.
-fn is_whole(socket: &mut Socket, table: &str) -> io::Result<bool> {
+/// Whether the part's mark and every chain with all its rules are there. Costs one
+/// sendmsg(2); writing the part each time would cost far more and reset counters.
+fn is_whole(socket: &mut Socket, table: &str, part: &Part) -> io::Result<bool> {
     let mut requests = Requests::default();
-    nft::get_chain(&mut requests, table, &rules::mark());
-    for (name, _) in rules::chain_uses() {
+    nft::get_chain(&mut requests, table, &part.mark());
+    for name in part.chain_names() {
         nft::get_chain(&mut requests, table, name);
     }
     let mut found: Vec<ChainFacts> = Vec::new();
@@ -162,28 +162,32 @@ fn is_whole(socket: &mut Socket, table: &str) -> io::Result<bool> {
         Ok(())
     })?;
     let uses = |name: &str| found.iter().find(|c| c.name == name).map(|c| c.uses);
-    Ok(uses(&rules::mark()).is_some()
-        && rules::chain_uses().all(|(name, wanted)| {
-            uses(name).is_some_and(|uses| usize::try_from(uses) == Ok(wanted))
-        }))
+    Ok(uses(&part.mark()).is_some() && part.is_whole(uses))
 }
 
 /// [`is_whole`], for whoever has no socket of its own.
 pub(crate) fn table_is_whole(table: &str) -> io::Result<bool> {
-    with_netfilter(|socket| is_whole(socket, table))
+    with_netfilter(|socket| is_whole(socket, table, &BASE))
 }
 
-fn old_marks(socket: &mut Socket, table: &str) -> io::Result<Vec<String>> {
-    let chains = socket.dump(
+fn old_marks(socket: &mut Socket, table: &str, part: &Part) -> io::Result<Vec<String>> {
+    let marks = chains(socket, table)?.into_iter().filter(|chain| part.is_mark(&chain.name));
+    Ok(marks.map(|chain| chain.name).collect())
+}
+
+/// Every chain of the table.
+pub(super) fn read_chains(table: &str) -> io::Result<Vec<ChainFacts>> {
+    with_netfilter(|socket| chains(socket, table))
+}
+
+fn chains(socket: &mut Socket, table: &str) -> io::Result<Vec<ChainFacts>> {
+    let all = socket.dump(
         |requests| {
             nft::dump_chains(requests);
         },
         |message| nft::read_chain(message).map(Some).map_err(invalid),
     )?;
-    let ours = chains.into_iter().filter(|c| {
-        c.family == NFPROTO_INET && c.table == table && c.name.starts_with(rules::MARK_PREFIX)
-    });
-    Ok(ours.map(|chain| chain.name).collect())
+    Ok(all.into_iter().filter(|c| c.family == NFPROTO_INET && c.table == table).collect())
 }
 
 /// Removes the container's elements, in one transaction. The kernel deletes by key
@@ -227,19 +231,26 @@ fn withdraw_all(socket: &mut Socket, undo: &NetworkUndo, wanted: &[Entry]) -> io
     Err(io::Error::other("the table keeps changing under our hands"))
 }
 
-/// Adds elements that may be there, and the base if it is not whole.
-fn add(table: &str, entries: &[Entry]) -> io::Result<()> {
+/// Adds elements that may be there, and the part they need if it is not whole.
+fn add(table: &str, part: &Part, entries: &[Entry]) -> io::Result<()> {
+    change(table, part, |batch| {
+        for (set, element) in entries {
+            batch.element(set, element);
+        }
+    })
+}
+
+/// One transaction that needs a part of the table, which is declared if it is not whole.
+pub(super) fn change(table: &str, part: &Part, body: impl Fn(&mut Batch<'_>)) -> io::Result<()> {
     with_netfilter(|socket| {
-        let mut whole = is_whole(socket, table)?;
+        let mut whole = is_whole(socket, table, part)?;
         for _ in 0..ATTEMPTS {
-            let marks = if whole { Vec::new() } else { old_marks(socket, table)? };
+            let marks = if whole { Vec::new() } else { old_marks(socket, table, part)? };
             let mut batch = Batch::new(table);
             if !whole {
-                declare(&mut batch, &marks);
+                declare(&mut batch, part, &marks);
             }
-            for (set, element) in entries {
-                batch.element(set, element);
-            }
+            body(&mut batch);
             match exchange(socket, &batch.finish())?.refused() {
                 None => return Ok(()),
                 Some((_, ack)) if ack.errno == ENOENT && whole => whole = false,
@@ -250,12 +261,12 @@ fn add(table: &str, entries: &[Entry]) -> io::Result<()> {
     })
 }
 
-/// Declares the base, whether it is whole or not.
-pub(super) fn declare_base(table: &str) -> io::Result<()> {
+/// Declares a part, whether it is whole or not.
+pub(super) fn declare_anew(table: &str, part: &Part) -> io::Result<()> {
     with_netfilter(|socket| {
-        let marks = old_marks(socket, table)?;
+        let marks = old_marks(socket, table, part)?;
         let mut batch = Batch::new(table);
-        declare(&mut batch, &marks);
+        declare(&mut batch, part, &marks);
         match exchange(socket, &batch.finish())?.refused() {
             None => Ok(()),
             Some((_, ack)) => Err(refusal(ack).into()),
@@ -266,34 +277,20 @@ pub(super) fn declare_base(table: &str) -> io::Result<()> {
 /// Whether the table's rules are whole, and every element it has.
 pub(crate) fn read_table(table: &str) -> io::Result<(bool, Vec<Entry>)> {
     with_netfilter(|socket| {
-        let whole = is_whole(socket, table)?;
-        let mut all = Vec::new();
-        for set in rules::set_names() {
-            let found = socket.dump(
-                |requests| {
-                    nft::dump_elements(requests, table, set);
-                },
-                |message| nft::read_elements(message).map(Some).map_err(invalid),
-            );
-            match found {
-                Ok(lists) => all.extend(lists.into_iter().flatten().map(|e| (set, e))),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok((whole, all))
+        let whole = is_whole(socket, table, &BASE)?;
+        Ok((whole, elements(socket, table, rules::set_names())?))
     })
 }
 
-/// The chains of the base whose rules or policy are not as declared, although there are as
-/// many: compared with the same base, declared in a namespace that is nobody's.
-pub(crate) fn changed_chains(table: &str) -> io::Result<Vec<&'static str>> {
+/// The chains of a part whose rules or policy are not as declared, although there are as
+/// many: compared with the same part, declared in a namespace that is nobody's.
+pub(crate) fn changed_chains(table: &str, part: &Part) -> io::Result<Vec<&'static str>> {
     let wanted = {
         let nowhere = namespace::fresh()?;
         namespace::visit(nowhere.as_fd(), || {
             let mut socket = Socket::open(Family::Netfilter)?;
             let mut batch = Batch::new(table);
-            declare(&mut batch, &[]);
+            declare(&mut batch, part, &[]);
             match exchange(&mut socket, &batch.finish())?.refused() {
                 None => bodies(&mut socket, table),
                 Some((_, ack)) => Err(refusal(ack).into()),
@@ -302,7 +299,7 @@ pub(crate) fn changed_chains(table: &str) -> io::Result<Vec<&'static str>> {
     };
     let found = with_netfilter(|socket| bodies(socket, table))?;
     let differs = |name: &&str| found.get(*name) != wanted.get(*name);
-    Ok(rules::chain_uses().map(|(name, _)| name).filter(differs).collect())
+    Ok(part.chain_names().filter(differs).collect())
 }
 
 /// Policy and rules of each chain, as the kernel lists them.
@@ -332,6 +329,65 @@ fn bodies(socket: &mut Socket, table: &str) -> io::Result<Bodies> {
     Ok(bodies)
 }
 
+/// Whether a part of the table is whole.
+pub(crate) fn has_part(table: &str, part: &Part) -> io::Result<bool> {
+    with_netfilter(|socket| is_whole(socket, table, part))
+}
+
+/// Every element of these sets; those that are not there have none.
+pub(super) fn read_sets(
+    table: &str,
+    sets: impl Iterator<Item = &'static str>,
+) -> io::Result<Vec<Entry>> {
+    with_netfilter(|socket| elements(socket, table, sets))
+}
+
+fn elements(
+    socket: &mut Socket,
+    table: &str,
+    sets: impl Iterator<Item = &'static str>,
+) -> io::Result<Vec<Entry>> {
+    let mut all = Vec::new();
+    for set in sets {
+        let found = socket.dump(
+            |requests| {
+                nft::dump_elements(requests, table, set);
+            },
+            |message| nft::read_elements(message).map(Some).map_err(invalid),
+        );
+        match found {
+            Ok(lists) => all.extend(lists.into_iter().flatten().map(|e| (set, e))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(all)
+}
+
+/// One transaction that takes things back; with the kernel's number when it is refused.
+pub(super) fn take_back(table: &str, body: impl FnOnce(&mut Batch<'_>)) -> io::Result<()> {
+    let mut batch = Batch::new(table);
+    body(&mut batch);
+    match with_netfilter(|socket| exchange(socket, &batch.finish()))?.refused() {
+        None => Ok(()),
+        Some((_, ack)) => Err(io::Error::from_raw_os_error(ack.errno)),
+    }
+}
+
+/// One chain of the table, if it is there.
+pub(super) fn read_chain(table: &str, name: &str) -> io::Result<Option<ChainFacts>> {
+    with_netfilter(|socket| {
+        let mut requests = Requests::default();
+        nft::get_chain(&mut requests, table, name);
+        let mut found = None;
+        socket.exchange(&requests, |message| {
+            found = Some(nft::read_chain(message).map_err(invalid)?);
+            Ok(())
+        })?;
+        Ok(found)
+    })
+}
+
 /// Removes one element; one that is gone is fine.
 pub(crate) fn remove_one(table: &str, entry: &Entry) -> io::Result<()> {
     with_netfilter(|socket| remove_elements(socket, table, std::slice::from_ref(entry)).map(drop))
@@ -340,14 +396,14 @@ pub(crate) fn remove_one(table: &str, entry: &Entry) -> io::Result<()> {
 /// See [`super::fence`].
 pub(super) fn fence(table: &str, families: &[bool]) -> io::Result<()> {
     let entries: Vec<Entry> = families.iter().map(|ipv6| rules::fence_entry(*ipv6)).collect();
-    add(table, &entries)
+    add(table, &BASE, &entries)
 }
 
 /// See [`super::open_passages`].
 pub(super) fn open_passages(table: &str, all: &[Passage], comment: &str) -> io::Result<()> {
     let entries: Vec<Entry> =
         all.iter().filter_map(|passage| rules::passage_entry(passage, comment)).collect();
-    if entries.is_empty() { Ok(()) } else { add(table, &entries) }
+    if entries.is_empty() { Ok(()) } else { add(table, &BASE, &entries) }
 }
 
 /// See [`super::close_passages`].

@@ -185,6 +185,7 @@ fn rules_drift(found: &mut Findings, recorded: &Recorded<'_>, facts: &Facts) {
         let what = format!("chain {chain} of nftables table inet {table} is not as declared");
         found.note(Subject::Host, Mend::Rules, what);
     }
+    lists_drift(found, recorded, facts);
     let expected = expected(recorded);
     for (subject, entry) in &expected {
         let there = facts.elements.iter().any(|found| same(found, entry));
@@ -199,11 +200,37 @@ fn rules_drift(found: &mut Findings, recorded: &Recorded<'_>, facts: &Facts) {
         let known = |e: &Entry| e.0 == entry.0 && e.1.key == entry.1.key;
         let wanted = expected.iter().any(|(_, e)| known(e)) || idle.iter().any(known);
         // Links are the engine's to judge.
-        if !wanted && !rules::is_link(entry) {
+        if !wanted && !rules::is_link(entry) && !is_learned(recorded, entry) {
             let what = format!("{} leads to nobody", describe(entry));
             found.note(Subject::Host, Mend::Surplus(entry.clone()), what);
         }
     }
+}
+
+/// The rules of egress lists, where somebody has one.
+fn lists_drift(found: &mut Findings, recorded: &Recorded<'_>, facts: &Facts) {
+    let confined: Vec<&NetworkPlan> =
+        recorded.places.iter().map(|(p, _)| p).filter(|p| p.endpoint.egress.is_some()).collect();
+    if !confined.is_empty() && !facts.lists {
+        let what = format!(
+            "the egress lists' rules of nftables table inet {} are not whole",
+            recorded.table
+        );
+        found.note(Subject::Host, Mend::Rules, what);
+    }
+    for plan in confined {
+        let wire = &plan.endpoint.host_interface;
+        if !facts.guarded.contains(wire) {
+            let what = format!("{wire} lets in what is not from its own addresses");
+            found.note(Subject::Container(plan.owner_name.clone()), Mend::Rules, what);
+        }
+    }
+}
+
+/// Whether it is what a confined container's resolver has learned: not recorded.
+fn is_learned(recorded: &Recorded<'_>, entry: &Entry) -> bool {
+    let mut places = recorded.places.iter();
+    rules::is_learned(entry) && places.any(|(plan, _)| rules::concerns(entry, &plan.undo()))
 }
 
 /// Every element there should be, and whose it is.
@@ -223,13 +250,15 @@ fn expected(recorded: &Recorded<'_>) -> Vec<(Subject, Entry)> {
         let subject = Subject::Container(plan.owner_name.clone());
         let ports = rules::port_entries(&plan.undo(), &plan.published, "");
         all.extend(ports.into_iter().map(|(_, entry)| (subject.clone(), entry)));
+        all.extend(rules::list_entries(plan, "").into_iter().map(|e| (subject.clone(), e)));
     }
     all
 }
 
 /// The same key and target; comments are for people.
 fn same(a: &Entry, b: &Entry) -> bool {
-    a.0 == b.0 && a.1.key == b.1.key && a.1.data == b.1.data
+    let key = |e: &Entry| (e.0, e.1.key.clone(), e.1.key_end.clone());
+    key(a) == key(b) && a.1.data == b.1.data
 }
 
 fn describe((set, element): &Entry) -> String {

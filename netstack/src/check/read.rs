@@ -7,6 +7,7 @@ use super::{Facts, Inside, Recorded, forwarding_from, forwarding_name};
 use crate::apply;
 use crate::facts::{self, Link, Route};
 use crate::neighbours;
+use crate::rules;
 use crate::sysctl::ProcSys;
 
 /// Reads what there is.
@@ -43,7 +44,14 @@ pub(super) fn read(recorded: &Recorded<'_>, sysctls: &ProcSys) -> io::Result<Fac
     if recorded.firewall {
         (facts.whole, facts.elements) = apply::ruleset::read_table(recorded.table)?;
         if facts.whole {
-            facts.changed = apply::ruleset::changed_chains(recorded.table)?;
+            facts.changed = apply::ruleset::changed_chains(recorded.table, &rules::BASE)?;
+        }
+        if recorded.places.iter().any(|(plan, _)| plan.endpoint.egress.is_some()) {
+            (facts.lists, facts.guarded) = apply::egress::read(recorded.table)?;
+            if facts.lists {
+                let changed = apply::ruleset::changed_chains(recorded.table, &rules::LISTS)?;
+                facts.changed.extend(changed);
+            }
         }
         let bridges: Vec<&str> = recorded.bridges.iter().map(|b| b.interface.as_str()).collect();
         for drop in neighbours::read(recorded.table, &bridges)? {

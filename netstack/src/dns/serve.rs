@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags};
 use super::answer::{self, Decision, Transport};
 use super::dice::Xorshift;
 use super::inside::{self, Doors, visiting};
+use super::learn::Learner;
 use super::message::{self, Query, Received};
 use super::post::{Inbox, Outbox, Question};
 use super::servers::Servers;
@@ -45,6 +46,7 @@ pub struct Resolver {
     plan: NamesPlan,
     watch: Watch,
     servers: Servers,
+    learner: Learner,
     exchanges: Vec<Option<Exchange>>,
     connections: Vec<Option<Connection>>,
     serial: u32,
@@ -87,7 +89,8 @@ impl Resolver {
             doors,
             netns,
             watch: Watch::new(&plan),
-            servers: Servers::new(&plan.servers, PathBuf::from(HOSTS_FILE)),
+            servers: servers(&plan),
+            learner: Learner::new(plan.listed.clone()),
             plan,
             exchanges: Vec::new(),
             connections: Vec::new(),
@@ -107,9 +110,15 @@ impl Resolver {
     pub fn change(&mut self, plan: NamesPlan) -> Result<(), NamesError> {
         let container = plan.container.short().to_owned();
         self.watch = Watch::new(&plan);
-        self.servers = Servers::new(&plan.servers, PathBuf::from(HOSTS_FILE));
+        self.servers = servers(&plan);
+        self.learner.change(plan.listed.clone(), Instant::now());
         self.plan = plan;
         self.doors.lead_here().map_err(|source| NamesError { container, source })
+    }
+
+    /// The instance's rules were lost and are back, but for what was learned here.
+    pub fn rules_are_back(&mut self) {
+        self.learner.open_again(Instant::now());
     }
 
     /// When [`Self::serve`] is to be called at the latest.
@@ -235,6 +244,9 @@ impl Resolver {
             // As docker answers; musl waits five seconds when it is refused.
             return Err(OptRcode::SERVFAIL);
         }
+        if !self.learner.may_ask(query.name.as_deref()) {
+            return Err(OptRcode::NXDOMAIN);
+        }
         // Where search domains are put behind names first, a bare name is the last try:
         // no server outside knows it, and none need hear it.
         let bare =
@@ -291,6 +303,7 @@ impl Resolver {
             }
             Progress::Answered(mut answer) => {
                 message::set_id(&mut answer, message::id_of(&exchange.query));
+                self.learner.learn(&answer, now);
                 answer
             }
             Progress::Failed => failed(&exchange.query).unwrap_or_default(),
@@ -384,6 +397,12 @@ impl Resolver {
             self.look_after(slot, now);
         }
     }
+}
+
+/// Whom a plan's resolver asks. Those of a container with an egress list are asked from
+/// the host: no hole is needed for them.
+fn servers(plan: &NamesPlan) -> Servers {
+    Servers::new(&plan.servers, plan.listed.is_none(), PathBuf::from(HOSTS_FILE))
 }
 
 /// "Nobody could tell", as an answer to this question.

@@ -41,9 +41,14 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    /// `given` or, when there are none, those in `file`, the host's resolv.conf.
-    pub(super) fn new(given: &[IpAddr], file: PathBuf) -> Self {
-        let server = |ip: &IpAddr| Server { address: (*ip, PORT).into(), inside: true };
+    /// `given`, asked from `inside` or from the host, or, when there are none, those in
+    /// `file`, the host's resolv.conf.
+    pub(super) fn new(given: &[IpAddr], inside: bool, file: PathBuf) -> Self {
+        // What listens on the container's own loopback is there alone.
+        let server = |ip: &IpAddr| Server {
+            address: (*ip, PORT).into(),
+            inside: inside || ip.is_loopback(),
+        };
         // From inside, our own address is ourselves.
         let others = given.iter().filter(|ip| ip.to_canonical() != IpAddr::V4(ADDRESS));
         let given = others.take(MOST).map(server);
@@ -135,7 +140,7 @@ mod tests {
         let file = dir.path().join("resolv.conf");
         let write =
             |text: &str| write_atomic(&file, text.as_bytes(), Durability::Volatile).unwrap();
-        let mut servers = Servers::new(&[], file.clone());
+        let mut servers = Servers::new(&[], true, file.clone());
         let now = Instant::now();
         assert!(ips(&mut servers, now).is_empty());
         write("nameserver 127.0.0.53\n");
@@ -156,7 +161,7 @@ mod tests {
         let text = "nameserver fe80::1%nosuch0\nnameserver fe80::2%lo\nnameserver fe80::3%7\n\
                     nameserver 192.0.2.1\nnameserver 192.0.2.2\n";
         write_atomic(&file, text.as_bytes(), Durability::Volatile).unwrap();
-        let mut servers = Servers::new(&[], file);
+        let mut servers = Servers::new(&[], true, file);
         let all: Vec<_> =
             servers.in_order(Instant::now()).iter().map(|s| s.address.to_string()).collect();
         assert_eq!(all, ["[fe80::2%1]:53", "[fe80::3%7]:53", "192.0.2.1:53"]);
@@ -165,17 +170,22 @@ mod tests {
     #[test]
     fn given_servers_are_asked_from_inside_but_never_ourselves() {
         let given = ["127.0.0.11", "::ffff:127.0.0.11", "192.0.2.9"].map(|ip| ip.parse().unwrap());
-        let mut servers = Servers::new(&given, "/nowhere".into());
+        let mut servers = Servers::new(&given, true, "/nowhere".into());
         let all = servers.in_order(Instant::now());
         assert_eq!(all.len(), 1);
         assert!(all[0].inside && all[0].address.to_string() == "192.0.2.9:53");
+        let given = ["127.0.0.1".parse().unwrap(), "192.0.2.9".parse().unwrap()];
+        let mut servers = Servers::new(&given, false, "/nowhere".into());
+        let inside: Vec<bool> =
+            servers.in_order(Instant::now()).iter().map(|server| server.inside).collect();
+        assert_eq!(inside, [true, false]);
     }
 
     #[test]
     fn who_said_nothing_is_asked_last_for_a_while() {
         let given: Vec<IpAddr> =
             ["192.0.2.1", "192.0.2.2"].iter().map(|ip| ip.parse().unwrap()).collect();
-        let mut servers = Servers::new(&given, "/nowhere".into());
+        let mut servers = Servers::new(&given, true, "/nowhere".into());
         let (first, now) = (SocketAddr::new(given[0], 53), Instant::now());
         servers.was_silent(first, now);
         assert_eq!(ips(&mut servers, now), ["192.0.2.2", "192.0.2.1"]);

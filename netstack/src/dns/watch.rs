@@ -209,6 +209,7 @@ mod tests {
             servers: Vec::new(),
             search: Vec::new(),
             ndots: 0,
+            listed: None,
         };
         let mut watch = Watch::new(&plan);
         assert_eq!(last(&mut watch, "web"), None, "before anybody is there");
@@ -243,6 +244,7 @@ mod tests {
             servers: Vec::new(),
             search: Vec::new(),
             ndots: 0,
+            listed: None,
         };
         let mut watch = Watch::new(&plan);
         let other = member("b", "db", 3);

@@ -26,6 +26,7 @@ pub fn dot(graph: &Graph) -> String {
         let (id, mut label) =
             (format!("container {}", container.name), vec![container.name.clone()]);
         label.extend(container.ports.iter().cloned());
+        label.extend(container.confined());
         if container.endpoints.is_empty() {
             label.push(container.connected());
         }

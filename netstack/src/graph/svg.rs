@@ -75,6 +75,7 @@ pub fn svg(graph: &Graph) -> String {
         graph.containers.iter().map(|container| {
             let mut lines = vec![container.name.clone()];
             lines.extend(container.ports.iter().cloned());
+            lines.extend(container.confined());
             if container.endpoints.is_empty() {
                 lines.push(container.connected());
             }

@@ -78,6 +78,10 @@ fn wires(graph: &Graph, network: &str, trunk: &str, lines: &mut Vec<String>) {
         for port in &container.ports {
             lines.extend(wrapped(&format!("{rest}◄ "), &rest, std::slice::from_ref(port)));
         }
+        let only = container.confined();
+        if !only.is_empty() {
+            lines.extend(wrapped(&rest, &format!("{rest}  "), &only));
+        }
     }
 }
 

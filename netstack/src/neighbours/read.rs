@@ -42,7 +42,7 @@ fn nftables(own: &str, bridges: &[&str]) -> io::Result<Vec<ForwardDrop>> {
                 || chains.iter().any(|chain| {
                     chain.family == base.family
                         && chain.table == base.table
-                        && chain.name.starts_with(rules::MARK_PREFIX)
+                        && rules::BASE.is_mark(&chain.name)
                 }))
     };
     let mut found = Vec::new();

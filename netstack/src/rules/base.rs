@@ -1,6 +1,7 @@
 //! The constant part of the table: sets and maps, chains and their rules, and the
 //! mark that says they are these.
 
+pub(super) mod egress;
 mod forward;
 pub(super) mod sets;
 mod steps;
@@ -9,7 +10,7 @@ use self::forward::FORWARD;
 use self::sets::*;
 use self::steps::*;
 use crate::wire::abi::*;
-use crate::wire::nft::{Batch, Expression, Hook};
+use crate::wire::nft::{Batch, Expression, Hook, Set};
 
 /// A chain with its rules: expressions and the comment that `nft` shows.
 struct Chain {
@@ -206,49 +207,81 @@ const CHAINS: [Chain; 7] = [
     },
 ];
 
-/// What marks the base as this one: a chain without rules that carries a hash of
-/// the base in its name. (A table's user data cannot be changed later, a chain is
-/// made and removed in the transaction that changes the rules.)
-pub(crate) const MARK_PREFIX: &str = "base-";
-
-/// The name of the mark chain of the base as compiled in.
-pub(crate) fn mark() -> String {
-    let mut batch = Batch::new("");
-    declare(&mut batch);
-    let requests = batch.finish();
-    let bytes = requests.bytes().unwrap_or_default();
-    let hash = bytes
-        .iter()
-        .fold(0x811c_9dc5_u32, |hash, b| (hash ^ u32::from(*b)).wrapping_mul(0x0100_0193));
-    format!("{MARK_PREFIX}{hash:08x}")
+/// A part of the table that is declared at once.
+#[derive(Clone, Copy)]
+pub(crate) struct Part {
+    sets: &'static [Set],
+    chains: &'static [Chain],
+    /// What marks it as this one: a chain without rules that carries a hash of the
+    /// part in its name. (A table's user data cannot be changed later, a chain is made
+    /// and removed in the transaction that changes the rules.)
+    prefix: &'static str,
+    /// Chains that are not of the part jump to its own.
+    others_jump: bool,
 }
 
-/// The chains of the base with the number of users (rules in it, jumps to it)
-/// that the kernel counts when the chain is whole.
-pub(crate) fn chain_uses() -> impl Iterator<Item = (&'static str, usize)> {
-    CHAINS.iter().map(|chain| {
-        let jumps = CHAINS
+/// What every bridge needs.
+pub(crate) const BASE: Part =
+    Part { sets: &SETS, chains: &CHAINS, prefix: "base-", others_jump: false };
+
+impl Part {
+    /// The name of the mark chain of the part as compiled in.
+    pub(crate) fn mark(&self) -> String {
+        let mut batch = Batch::new("");
+        self.declare(&mut batch);
+        let requests = batch.finish();
+        let bytes = requests.bytes().unwrap_or_default();
+        let hash = bytes
             .iter()
-            .flat_map(|c| c.rules)
-            .filter(|(steps, _)| steps.contains(&Expression::Jump(chain.name)))
-            .count();
-        (chain.name, chain.rules.len() + jumps)
-    })
-}
+            .fold(0x811c_9dc5_u32, |hash, b| (hash ^ u32::from(*b)).wrapping_mul(0x0100_0193));
+        format!("{}{hash:08x}", self.prefix)
+    }
 
-/// Declares the base: makes what is absent, writes every rule anew. Elements stay.
-pub(crate) fn declare(batch: &mut Batch<'_>) {
-    batch.table();
-    for set in &SETS {
-        batch.set(set);
+    /// Whether a chain is a mark of it, of this version or another.
+    pub(crate) fn is_mark(&self, chain: &str) -> bool {
+        chain.starts_with(self.prefix)
     }
-    for chain in &CHAINS {
-        batch.chain(chain.name, chain.hook);
-        batch.flush_chain(chain.name);
+
+    /// Its chains.
+    pub(crate) fn chain_names(&self) -> impl Iterator<Item = &'static str> {
+        self.chains.iter().map(|chain| chain.name)
     }
-    for chain in &CHAINS {
-        for (steps, comment) in chain.rules {
-            batch.rule(chain.name, steps, comment);
+
+    /// Whether all its chains are whole, of which the kernel counts the users: rules in
+    /// them, jumps to them.
+    pub(crate) fn is_whole(&self, uses: impl Fn(&str) -> Option<u32>) -> bool {
+        self.chain_uses().all(|(name, wanted)| {
+            let counted = uses(name).and_then(|uses| usize::try_from(uses).ok());
+            counted.is_some_and(|uses| uses == wanted || self.others_jump && uses > wanted)
+        })
+    }
+
+    fn chain_uses(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        self.chains.iter().map(|chain| {
+            let jumps = self
+                .chains
+                .iter()
+                .flat_map(|c| c.rules)
+                .filter(|(steps, _)| steps.contains(&Expression::Jump(chain.name)))
+                .count();
+            (chain.name, chain.rules.len() + jumps)
+        })
+    }
+
+    /// Declares it: makes what is absent, writes every rule anew. Elements stay.
+    pub(crate) fn declare(&self, batch: &mut Batch<'_>) {
+        batch.table();
+        for set in self.sets {
+            batch.set(set);
+        }
+        for chain in self.chains {
+            batch.chain(chain.name, chain.hook);
+            batch.flush_chain(chain.name);
+        }
+        for chain in self.chains {
+            for (steps, comment) in chain.rules {
+                batch.rule(chain.name, steps, comment);
+            }
         }
     }
 }
@@ -259,13 +292,14 @@ mod tests {
 
     #[test]
     fn the_mark_is_stable_within_a_build() {
-        assert_eq!(mark(), mark());
-        assert_eq!(mark().len(), MARK_PREFIX.len() + 8);
+        assert_eq!(BASE.mark(), BASE.mark());
+        assert!(BASE.is_mark(&BASE.mark()) && !egress::LISTS.is_mark(&BASE.mark()));
+        assert_eq!(BASE.mark().len(), BASE.prefix.len() + 8);
     }
 
     #[test]
     fn the_kernel_counts_rules_and_jumps() {
-        let uses: Vec<_> = chain_uses().collect();
+        let uses: Vec<_> = BASE.chain_uses().collect();
         assert!(uses.contains(&("published", 6)), "{uses:?}");
         assert!(uses.contains(&("forward", 18)), "{uses:?}");
     }

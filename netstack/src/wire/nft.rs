@@ -53,6 +53,16 @@ impl Type {
             Type::Ipv6 | Type::Interface => 16,
         }
     }
+
+    /// Bytes of it that are compared in a set of ranges.
+    fn field_bytes(self) -> u32 {
+        match self {
+            Type::Family | Type::Protocol => 1,
+            Type::Port => 2,
+            Type::Ipv4 => 4,
+            Type::Ipv6 | Type::Interface => 16,
+        }
+    }
 }
 
 fn concatenated(types: &[Type]) -> u32 {
@@ -71,6 +81,8 @@ pub(crate) struct Set {
     pub(crate) data: &'static [Type],
     /// Elements are ranges (of the whole concatenation).
     pub(crate) interval: bool,
+    /// Elements may have a time to live.
+    pub(crate) timeout: bool,
 }
 
 /// Where a base chain hooks in.
@@ -90,6 +102,8 @@ pub(crate) struct Element {
     pub(crate) key_end: Option<Vec<u8>>,
     pub(crate) data: Option<Vec<u8>>,
     pub(crate) comment: Option<String>,
+    /// Milliseconds until it goes by itself.
+    pub(crate) timeout: Option<u64>,
 }
 
 /// A transaction in the making, on one table.
@@ -195,16 +209,17 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// A chain that sees what comes in by one interface (family netdev).
+    /// A chain that sees what comes in by one interface, before anybody else does.
     pub(crate) fn ingress_chain(&mut self, name: &str, device: &str, priority: i32) -> u32 {
         let table = self.table;
+        let hook = if self.header == INET { abi::NF_INET_INGRESS } else { abi::NF_NETDEV_INGRESS };
         self.message(abi::NFT_MSG_NEWCHAIN, abi::NLM_F_CREATE, |a| {
             a.text(abi::NFTA_CHAIN_TABLE, table);
             a.text(abi::NFTA_CHAIN_NAME, name);
             a.text(abi::NFTA_CHAIN_TYPE, "filter");
             a.be32(abi::NFTA_CHAIN_POLICY, abi::NF_ACCEPT);
             a.nest(abi::NFTA_CHAIN_HOOK, |a| {
-                a.be32(abi::NFTA_HOOK_HOOKNUM, abi::NF_NETDEV_INGRESS);
+                a.be32(abi::NFTA_HOOK_HOOKNUM, hook);
                 a.put(abi::NFTA_HOOK_PRIORITY, &priority.to_be_bytes());
                 a.text(abi::NFTA_HOOK_DEV, device);
             });
@@ -273,15 +288,16 @@ impl<'a> Batch<'a> {
 
     /// A set or map, unless it is there.
     pub(crate) fn set(&mut self, set: &Set) -> u32 {
-        let (table, Set { name, key, data, interval }) = (self.table, *set);
+        let (table, Set { name, key, data, interval, timeout }) = (self.table, *set);
         self.sets += 1;
         let id = self.sets;
         let ranges = if interval { abi::NFT_SET_INTERVAL | abi::NFT_SET_CONCAT } else { 0 };
         let map = if data.is_empty() { 0 } else { abi::NFT_SET_MAP };
+        let lives = if timeout { abi::NFT_SET_TIMEOUT } else { 0 };
         self.message(abi::NFT_MSG_NEWSET, abi::NLM_F_CREATE, |a| {
             a.text(abi::NFTA_SET_TABLE, table);
             a.text(abi::NFTA_SET_NAME, name);
-            a.be32(abi::NFTA_SET_FLAGS, ranges | map);
+            a.be32(abi::NFTA_SET_FLAGS, ranges | map | lives);
             a.be32(abi::NFTA_SET_KEY_TYPE, concatenated(key));
             a.be32(abi::NFTA_SET_KEY_LEN, bytes_of(key));
             if !data.is_empty() {
@@ -294,7 +310,7 @@ impl<'a> Batch<'a> {
                     a.nest(abi::NFTA_SET_DESC_CONCAT, |a| {
                         for field in key {
                             a.nest(abi::NFTA_LIST_ELEM, |a| {
-                                a.be32(abi::NFTA_SET_FIELD_LEN, field.register_bytes());
+                                a.be32(abi::NFTA_SET_FIELD_LEN, field.field_bytes());
                             });
                         }
                     });
@@ -316,7 +332,7 @@ impl<'a> Batch<'a> {
     /// Removes an element by its key alone: the kernel does not look at the data.
     pub(crate) fn delete_element(&mut self, set: &str, element: &Element) -> u32 {
         let table = self.table;
-        let key = Element { data: None, comment: None, ..element.clone() };
+        let key = Element { data: None, comment: None, timeout: None, ..element.clone() };
         self.message(abi::NFT_MSG_DELSETELEM, 0, |a| element_list(a, table, set, &key))
     }
 }
@@ -385,6 +401,9 @@ fn element_list(a: &mut Attributes<'_>, table: &str, set: &str, element: &Elemen
             if let Some(data) = &element.data {
                 value(a, abi::NFTA_SET_ELEM_DATA, data);
             }
+            if let Some(timeout) = element.timeout {
+                a.put(abi::NFTA_SET_ELEM_TIMEOUT, &timeout.to_be_bytes());
+            }
             if let Some(comment) = &element.comment {
                 a.put(abi::NFTA_SET_ELEM_USERDATA, &comment_userdata(comment));
             }
@@ -429,8 +448,9 @@ mod tests {
             key_end in proptest::option::of(proptest::collection::vec(any::<u8>(), 1..32)),
             data in proptest::option::of(proptest::collection::vec(any::<u8>(), 1..32)),
             comment in proptest::option::of("[a-zA-Z0-9 ().-]{0,100}"),
+            timeout in any::<Option<u64>>(),
         ) {
-            let element = Element { key, key_end, data, comment };
+            let element = Element { key, key_end, data, comment, timeout };
             let mut batch = Batch::new("rcnt");
             batch.element("any4", &element);
             let requests = batch.finish();

@@ -86,6 +86,7 @@ fn start(servers: &[&str], internal: bool) -> Inside {
         servers: servers.iter().map(|ip| ip.parse().unwrap()).collect(),
         search: Vec::new(),
         ndots: 0,
+        listed: None,
     };
     let netns = std::fs::File::open("/run/netns/c1").unwrap();
     let mut resolver = Resolver::open(plan, netns.into()).unwrap();

@@ -125,6 +125,7 @@ impl Net {
             sysctls: Vec::new(),
             further: false,
             bandwidth: Bandwidth::default(),
+            egress: None,
         };
         let owner: ContainerId = format!("{:08x}", u32::from(ip)).repeat(8).parse().unwrap();
         NetworkPlan {

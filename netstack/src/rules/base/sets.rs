@@ -8,20 +8,26 @@ const IPV6_PORT: &[Type] = &[Type::Ipv6, Type::Protocol, Type::Port];
 
 /// A set of names of bridges.
 const fn names(name: &'static str) -> Set {
-    Set { name, key: &[Type::Interface], data: &[], interval: false }
+    Set { name, key: &[Type::Interface], data: &[], interval: false, timeout: false }
 }
 
 /// A set of pairs of interfaces: from, to.
 const fn pairs(name: &'static str) -> Set {
-    Set { name, key: &[Type::Interface, Type::Interface], data: &[], interval: false }
+    Set {
+        name,
+        key: &[Type::Interface, Type::Interface],
+        data: &[],
+        interval: false,
+        timeout: false,
+    }
 }
 
 const fn set(name: &'static str, key: &'static [Type]) -> Set {
-    Set { name, key, data: &[], interval: false }
+    Set { name, key, data: &[], interval: false, timeout: false }
 }
 
 const fn map(name: &'static str, key: &'static [Type], data: &'static [Type]) -> Set {
-    Set { name, key, data, interval: false }
+    Set { name, key, data, interval: false, timeout: false }
 }
 
 /// Our bridges.
@@ -43,10 +49,20 @@ pub(in crate::rules) const WITHIN: Set = pairs("within");
 pub(in crate::rules) const TALK: Set = pairs("talk");
 /// Subnet and its bridge: a published port reached from inside the same bridge.
 /// (A bridged packet has no input interface in postrouting, so its source tells.)
-pub(in crate::rules) const HAIRPIN4: Set =
-    Set { name: "hairpin4", key: &[Type::Ipv4, Type::Interface], data: &[], interval: true };
-pub(in crate::rules) const HAIRPIN6: Set =
-    Set { name: "hairpin6", key: &[Type::Ipv6, Type::Interface], data: &[], interval: true };
+pub(in crate::rules) const HAIRPIN4: Set = Set {
+    name: "hairpin4",
+    key: &[Type::Ipv4, Type::Interface],
+    data: &[],
+    interval: true,
+    timeout: false,
+};
+pub(in crate::rules) const HAIRPIN6: Set = Set {
+    name: "hairpin6",
+    key: &[Type::Ipv6, Type::Interface],
+    data: &[],
+    interval: true,
+    timeout: false,
+};
 /// Ports published on every address of the host.
 pub(in crate::rules) const ANY4: Set =
     map("any4", &[Type::Protocol, Type::Port], &[Type::Ipv4, Type::Port]);

@@ -64,10 +64,17 @@ impl View<'_> {
             (true, ..) if chain == "strangers" && self.home() == Place::Source => {
                 Some("its link is in no bridge of rcnt: rcnt network check --repair".to_owned())
             }
+            (true, Some(crate::rules::NOT_LISTED), ..) => Some(self.listing()),
             (true, ..) => None,
             _ => Some(format!("see nft -a list chain {family} {table} {chain}")),
         };
         (false, verdict, hint)
+    }
+
+    /// The flag that would let it pass.
+    fn listing(&self) -> String {
+        let protocol = if matches!(self.request.sought, Sought::Udp(_)) { "/udp" } else { "" };
+        format!("run {} with --egress-allow {}{protocol}", self.source(), self.destination())
     }
 
     fn refused(&self) -> End {

@@ -50,6 +50,10 @@ pub(crate) enum Expression {
     Trace,
     Accept,
     Drop,
+    /// Dropped, and whoever sent it is told so by a TCP reset.
+    Reset,
+    /// Dropped, and whoever sent it is told so: administratively prohibited.
+    Prohibit,
     Return,
     Jump(&'static str),
 }
@@ -110,6 +114,13 @@ impl Expression {
             Self::Masquerade => named(a, "masq", |_| {}),
             Self::Accept => verdict(a, NF_ACCEPT, None),
             Self::Drop => verdict(a, NF_DROP, None),
+            Self::Reset => {
+                named(a, "reject", |a| a.be32(NFTA_REJECT_TYPE, NFT_REJECT_TCP_RST));
+            }
+            Self::Prohibit => named(a, "reject", |a| {
+                a.be32(NFTA_REJECT_TYPE, NFT_REJECT_ICMPX_UNREACH);
+                a.put(NFTA_REJECT_ICMP_CODE, &[NFT_REJECT_ICMPX_ADMIN_PROHIBITED]);
+            }),
             Self::Return => verdict(a, NFT_RETURN, None),
             Self::Jump(chain) => verdict(a, NFT_JUMP, Some(chain)),
         }

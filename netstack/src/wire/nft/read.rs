@@ -93,6 +93,8 @@ fn read_fields(fields: &[u8]) -> Result<Element, Malformed> {
         key_end: value(abi::NFTA_SET_ELEM_KEY_END).map(<[u8]>::to_vec),
         data: value(abi::NFTA_SET_ELEM_DATA).map(<[u8]>::to_vec),
         comment: find(fields, abi::NFTA_SET_ELEM_USERDATA).and_then(read_comment),
+        timeout: find(fields, abi::NFTA_SET_ELEM_TIMEOUT)
+            .and_then(|value| value.try_into().ok().map(u64::from_be_bytes)),
     })
 }
 
