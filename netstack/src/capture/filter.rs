@@ -1,10 +1,12 @@
 //! tcpdump's filter language, the useful part of it (pcap-filter(7)), as a tree.
 //!
 //! - [`parse`](Filter::parse) words → [`Filter`]
+//! - [`bytes`]                `tcp[13] & 2 != 0`, as it is meant and written
 //! - `compile`                [`Filter`] → classic BPF
 //!
 //! Displaying a filter gives words that parse to it again. Pure.
 
+pub mod bytes;
 pub(crate) mod compile;
 mod parse;
 
@@ -12,7 +14,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use bytes::Comparison;
 pub use parse::FilterError;
+
+use crate::plan::Mac;
 
 /// Names that `host` knows, and the addresses each stands for.
 pub type Names = BTreeMap<String, Vec<IpAddr>>;
@@ -59,6 +64,17 @@ pub enum Test {
         /// The last one.
         last: u16,
     },
+    /// `ether src 02:42:0a:00:00:02`.
+    Ether {
+        /// `src` or `dst` before it.
+        direction: Direction,
+        /// The address.
+        mac: Mac,
+    },
+    /// `vlan 50`; without a number any tag.
+    Vlan(Option<u16>),
+    /// `ip[8] < 5`, `len > 100`.
+    Bytes(Comparison),
     /// `less 100`: this many bytes or fewer.
     Less(u32),
     /// `greater 100`: this many bytes or more.
@@ -184,6 +200,10 @@ impl fmt::Display for Test {
                     false => write!(f, "{transport}{direction}portrange {first}-{last}"),
                 }
             }
+            Self::Ether { direction, mac } => write!(f, "ether {direction}host {mac}"),
+            Self::Vlan(None) => f.write_str("vlan"),
+            Self::Vlan(Some(tag)) => write!(f, "vlan {tag}"),
+            Self::Bytes(comparison) => write!(f, "{comparison}"),
             Self::Less(bytes) => write!(f, "less {bytes}"),
             Self::Greater(bytes) => write!(f, "greater {bytes}"),
         }
@@ -252,6 +272,12 @@ pub(crate) mod tests {
                     last: first + more
                 }
             ),
+            (any_direction(), any::<bool>()).prop_map(|(direction, own)| {
+                let mac = if own { Mac([2; 6]) } else { Mac([2, 2, 2, 2, 2, 3]) };
+                Test::Ether { direction, mac }
+            }),
+            proptest::option::of(0u16..4096).prop_map(Test::Vlan),
+            bytes::tests::any_comparison().prop_map(Test::Bytes),
             (0u32..200).prop_map(Test::Less),
             (0u32..200).prop_map(Test::Greater),
         ]
@@ -284,7 +310,10 @@ pub(crate) mod tests {
             prop_oneof![
                 Just("src"), Just("dst"), Just("or"), Just("and"), Just("not"), Just("("), Just(")"),
                 Just("host"), Just("net"), Just("port"), Just("portrange"), Just("tcp"), Just("ip"),
-                Just("10.0.0.1"), Just("10/8"), Just("80"), Just("80-90"), Just("mask"), Just("less")
+                Just("10.0.0.1"), Just("10/8"), Just("80"), Just("80-90"), Just("mask"), Just("less"),
+                Just("ether"), Just("vlan"), Just("len"), Just("[6:2]"), Just("[tcpflags]"),
+                Just("["), Just("]"), Just("&"), Just("|"), Just("="), Just("!="), Just("<"),
+                Just("tcp-syn"), Just("02:42:0a:00:00:02")
             ], 0..12)
         ) {
             let _ = Filter::parse(&words.join(" "), &Names::new());

@@ -11,6 +11,8 @@ use rcnt_base::sys::seccomp::SockFilter;
 
 use super::{Direction, Filter, Protocol, Test};
 
+mod bytes;
+
 /// The kernel takes no more (BPF_MAXINSNS).
 const LIMIT: usize = 4096;
 
@@ -18,7 +20,9 @@ const LIMIT: usize = 4096;
 const LOAD_WORD: u16 = 0x20;
 const LOAD_HALF: u16 = 0x28;
 const LOAD_BYTE: u16 = 0x30;
+const LOAD_WORD_AFTER_X: u16 = 0x40;
 const LOAD_HALF_AFTER_X: u16 = 0x48;
+const LOAD_BYTE_AFTER_X: u16 = 0x50;
 const LOAD_LENGTH: u16 = 0x80;
 /// X = 4 * (low four bits of the byte at k): the length of an IPv4 header.
 const LOAD_X_HEADER: u16 = 0xb1;
@@ -158,6 +162,9 @@ impl Assembly {
             Test::Port { transport, direction, first, last } => {
                 self.port(transport, direction, (first.into(), last.into()), (yes, no));
             }
+            Test::Ether { direction, mac } => self.ether(direction, mac.0, (yes, no)),
+            Test::Vlan(tag) => self.vlan(tag, (yes, no)),
+            Test::Bytes(ref comparison) => self.bytes(comparison, (yes, no)),
             Test::Less(bytes) => {
                 self.add(LOAD_LENGTH, 0);
                 self.jump(GREATER, bytes, (no, yes));
@@ -170,16 +177,11 @@ impl Assembly {
     }
 
     fn protocol(&mut self, protocol: Protocol, ways: Ways) {
-        let (four, six): (&[u32], &[u32]) = match protocol {
+        let (four, six) = match protocol {
             Protocol::Ip => return self.ethertype(IPV4, ways),
             Protocol::Ip6 => return self.ethertype(IPV6, ways),
             Protocol::Arp => return self.ethertype(ARP, ways),
-            Protocol::Icmp => (&[1], &[]),
-            Protocol::Icmp6 => (&[], &[58]),
-            Protocol::Tcp | Protocol::Udp | Protocol::Sctp => {
-                let numbers = transports(Some(protocol));
-                (numbers, numbers)
-            }
+            transport => numbers(transport),
         };
         let [not_six] = self.places();
         self.only(IPV6, not_six);
@@ -373,6 +375,19 @@ impl Assembly {
     }
 }
 
+/// IANA's numbers over IPv4 and over IPv6; none for what is no transport.
+fn numbers(protocol: Protocol) -> (&'static [u32], &'static [u32]) {
+    match protocol {
+        Protocol::Ip | Protocol::Ip6 | Protocol::Arp => (&[], &[]),
+        Protocol::Icmp => (&[1], &[]),
+        Protocol::Icmp6 => (&[], &[58]),
+        Protocol::Tcp | Protocol::Udp | Protocol::Sctp => {
+            let numbers = transports(Some(protocol));
+            (numbers, numbers)
+        }
+    }
+}
+
 /// IANA's numbers.
 fn transports(protocol: Option<Protocol>) -> &'static [u32] {
     match protocol {
@@ -400,9 +415,11 @@ fn words(address: IpAddr, prefix: u8) -> Vec<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::super::Names;
+    use super::super::bytes::{Comparison, Load, Relation};
     use super::super::parse::masked;
     use super::super::tests::{any_address, any_filter};
     use super::*;
+    use crate::plan::Mac;
     use proptest::prelude::*;
 
     /// What the kernel does with a program (net/core/filter.c), by the book.
@@ -418,10 +435,13 @@ mod tests {
             let loaded = match code {
                 LOAD_WORD if k == HARDWARE_TYPE => Some(ARPHRD_ETHER),
                 LOAD_WORD if k == PACKET_TYPE => Some(0),
+                LOAD_WORD if k == bytes::HAS_TAKEN_TAG => Some(0),
                 LOAD_WORD => load(k, 4),
                 LOAD_HALF => load(k, 2),
                 LOAD_BYTE => load(k, 1),
+                LOAD_WORD_AFTER_X => load(x + k, 4),
                 LOAD_HALF_AFTER_X => load(x + k, 2),
+                LOAD_BYTE_AFTER_X => load(x + k, 1),
                 LOAD_LENGTH => u32::try_from(packet.len()).ok(),
                 AND => Some(a & k),
                 LOAD_X_HEADER => {
@@ -543,8 +563,53 @@ mod tests {
                     };
                     has(transport) && whole && ends(direction, &within)
                 }
+                Test::Ether { direction, mac } => {
+                    // Both ends of every packet are the same.
+                    let own = |_| mac == Mac([2; 6]);
+                    ends(direction, &own)
+                }
+                Test::Vlan(_) => false,
+                Test::Bytes(comparison) => self.compares(&comparison),
                 Test::Less(bytes) => self.bytes().len() <= usize::try_from(bytes).unwrap(),
                 Test::Greater(bytes) => self.bytes().len() >= usize::try_from(bytes).unwrap(),
+            }
+        }
+    }
+
+    impl Meant {
+        /// Where the header begins, if the packet has it.
+        fn header(&self, of: Option<Protocol>) -> Option<usize> {
+            let four = self.source.is_ipv4();
+            let whole = !four || self.fragment & 0x1fff == 0;
+            let transport = if four { 34 + usize::from(self.options) * 4 } else { 54 };
+            let has = |protocol| self.passes(&Test::Protocol(protocol));
+            match of {
+                None => Some(0),
+                Some(of @ (Protocol::Ip | Protocol::Ip6 | Protocol::Arp)) => has(of).then_some(14),
+                Some(of) => (has(of) && whole).then_some(transport),
+            }
+        }
+
+        fn compares(&self, comparison: &Comparison) -> bool {
+            let Comparison { load, mask, relation, value } = *comparison;
+            let bytes = self.bytes();
+            let loaded = match load {
+                Load::Length => u32::try_from(bytes.len()).unwrap(),
+                Load::Bytes { of, offset, size } => {
+                    let Some(start) = self.header(of) else { return false };
+                    let start = start + usize::try_from(offset).unwrap();
+                    let bytes = &bytes[start..start + usize::from(size)];
+                    bytes.iter().fold(0, |value, byte| value << 8 | u32::from(*byte))
+                }
+            };
+            let loaded = loaded & mask.unwrap_or(u32::MAX);
+            match relation {
+                Relation::Equal => loaded == value,
+                Relation::NotEqual => loaded != value,
+                Relation::Less => loaded < value,
+                Relation::LessEqual => loaded <= value,
+                Relation::Greater => loaded > value,
+                Relation::GreaterEqual => loaded >= value,
             }
         }
     }

@@ -1,10 +1,16 @@
-//! Words → [`Filter`]. As with tcpdump, `not` binds closest, `and` and `or` bind
+//! Words ([`words`]) → [`Filter`]. As with tcpdump, `not` binds closest, `and` and `or` bind
 //! alike and from left to right, and a bare value takes the words said before the
 //! last one: `port 80 or 443`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Direction, Filter, Names, Protocol, Test, bits};
+use crate::plan::Mac;
+
+mod bytes;
+mod words;
+
+use words::split;
 
 /// A filter that is none; Displays the word that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +50,11 @@ pub enum FilterError {
         /// The address.
         address: IpAddr,
     },
+    /// `host[1]`.
+    #[error(
+        "'{0}' has no bytes to look at: say ether, ip, ip6, arp, tcp, udp, sctp, icmp or icmp6"
+    )]
+    NoBytes(String),
     /// More brackets than anybody types.
     #[error("too many '(' and 'not' within each other")]
     TooDeep,
@@ -110,26 +121,6 @@ impl Filter {
     }
 }
 
-/// Words, and the signs that need no space around them.
-fn split(text: &str) -> Vec<&str> {
-    let mut words = Vec::new();
-    for word in text.split_whitespace() {
-        let mut rest = word;
-        while !rest.is_empty() {
-            let end = match rest.find(['(', ')', '!', '&', '|']) {
-                Some(0) if rest.starts_with("&&") || rest.starts_with("||") => 2,
-                Some(0) => 1,
-                Some(end) => end,
-                None => rest.len(),
-            };
-            let (word, after) = rest.split_at(end);
-            words.push(word);
-            rest = after;
-        }
-    }
-    words
-}
-
 struct Parser<'a> {
     words: &'a [&'a str],
     at: usize,
@@ -183,6 +174,10 @@ impl<'a> Parser<'a> {
                 Ok(inner)
             }
             Some("less" | "greater") => self.length(),
+            Some("vlan") => self.vlan(),
+            Some("len") => self.comparison(),
+            Some("ether") if !self.has_offset() => self.ether(),
+            Some(_) if self.has_offset() => self.comparison(),
             _ => self.primitive(),
         }
     }
@@ -227,6 +222,37 @@ impl<'a> Parser<'a> {
         let bytes = word.parse().map_err(wrong)?;
         self.at += 1;
         Ok(Filter::Test(test(bytes)))
+    }
+
+    /// `vlan`, `vlan 50`.
+    fn vlan(&mut self) -> Result<Filter, FilterError> {
+        self.at += 1;
+        let Some(word) = self.peek().filter(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+        else {
+            return Ok(Filter::Test(Test::Vlan(None)));
+        };
+        self.at += 1;
+        // 802.1Q: twelve bits.
+        let tag = word.parse().ok().filter(|tag| *tag < 4096);
+        let what = "a VLAN, which is a number from 0 to 4095";
+        let tag = tag.ok_or_else(|| FilterError::Value { word: word.to_owned(), what })?;
+        Ok(Filter::Test(Test::Vlan(Some(tag))))
+    }
+
+    /// `ether host 02:42:0a:00:00:02`, `ether src …`.
+    fn ether(&mut self) -> Result<Filter, FilterError> {
+        self.at += 1;
+        let direction = self.direction().unwrap_or_default();
+        self.at += usize::from(self.peek() == Some("host"));
+        let what = "an Ethernet address";
+        if self.ends_here() {
+            return Err(self.missing(what));
+        }
+        let word = self.peek().unwrap_or_default();
+        self.at += 1;
+        let mac = word.parse::<Mac>();
+        let mac = mac.map_err(|_| FilterError::Value { word: word.to_owned(), what })?;
+        Ok(Filter::Test(Test::Ether { direction, mac }))
     }
 
     /// `src`, `dst`, `src or dst`, `src and dst`.
@@ -444,6 +470,17 @@ mod tests {
             ("ip6 host db", "ip6 host fd00::5"),
             ("arp host 10.0.0.1", "arp host 10.0.0.1"),
             ("greater 100", "greater 100"),
+            ("ether host 02:42:0A:00:00:02", "ether host 02:42:0a:00:00:02"),
+            ("ether src 02:42:0a:00:00:02", "ether src host 02:42:0a:00:00:02"),
+            ("vlan and vlan 50", "(vlan) and (vlan 50)"),
+            ("tcp[13]&2!=0", "tcp[13:1] & 0x2 != 0"),
+            ("tcp[tcpflags] & (tcp-syn|tcp-fin) != 0", "tcp[13:1] & 0x3 != 0"),
+            ("tcp [ tcpflags ] == tcp-syn | tcp-ack", "tcp[13:1] = 18"),
+            ("ip[6:2] & 0x1fff = 0 and not arp", "(ip[6:2] & 0x1fff = 0) and (not (arp))"),
+            ("icmp[icmptype] = icmp-echo", "icmp[0:1] = 8"),
+            ("ether[0] & 1 = 0", "ether[0:1] & 0x1 = 0"),
+            ("(tcp[2:2] > 1023)", "tcp[2:2] > 1023"),
+            ("len <= 60", "len <= 60"),
         ] {
             assert_eq!(parse(text).as_deref(), Ok(wanted), "{text}");
         }
@@ -470,6 +507,26 @@ mod tests {
             ("ip6 host 10.0.0.1", "10.0.0.1 is not an address of 'ip6'"),
             ("host web", "'web' is not an address, nor the name of a running container"),
             ("less much", "'much' is not a number of bytes"),
+            ("ether host 10.0.0.1", "'10.0.0.1' is not an Ethernet address"),
+            ("ether", "an Ethernet address is missing at the end"),
+            ("vlan 4096", "'4096' is not a VLAN, which is a number from 0 to 4095"),
+            ("tcp[13] & 2", "a comparison (= != < <= > >=) is missing at the end"),
+            ("tcp[13] = syn", "'syn' is not a number, nor the name of one"),
+            ("tcp[13] &", "a number is missing at the end"),
+            ("tcp[13] & (1|2 = 3", "')' is missing before '='"),
+            (
+                "tcp[13:3] = 1",
+                "'[13:3]' is not an offset: say [FIRST] or [FIRST:BYTES], with 1, 2 or 4 bytes",
+            ),
+            (
+                "ip[tcp[12]] = 1",
+                "'[tcp[12]' is not an offset: say [FIRST] or [FIRST:BYTES], with 1, 2 or 4 bytes",
+            ),
+            (
+                "host[1] = 1",
+                "'host' has no bytes to look at: say ether, ip, ip6, arp, tcp, udp, sctp, icmp or icmp6",
+            ),
+            ("tcp[13", "']' is missing at the end"),
             ("tcp & udp", "'&' is not understood in a filter"),
         ] {
             assert_eq!(parse(text), Err(wanted.to_owned()), "{text}");
