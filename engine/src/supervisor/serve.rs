@@ -62,7 +62,6 @@ pub(super) fn until_exit(
     container: &Container,
     relay: &mut Relay,
 ) -> i32 {
-    let mut buffer = [0u8; 8 << 10];
     let mut kill_at: Option<Instant> = None;
     // Started just now: the memory that took is given back when it is quiet.
     let mut grown = true;
@@ -100,8 +99,7 @@ pub(super) fn until_exit(
         if streams || running.streams.is_hung_up() {
             running.streams.flush_input();
             if clients.keep_up() {
-                let Running { streams, log, .. } = &mut running;
-                streams.read(&mut buffer, |stream, bytes| give(log, clients, stream, bytes));
+                take_output(&mut running, clients);
             }
         }
         if relayed || limit.is_some() {
@@ -145,9 +143,8 @@ pub(super) fn until_exit(
         // A child that cannot be waited for is not there any more.
         let code = exited.then(|| reap(running.init.pidfd()).unwrap_or(Some(255))).flatten();
         if let Some(code) = code {
-            let Running { streams, log, .. } = &mut running;
-            while streams.read(&mut buffer, |stream, bytes| give(log, clients, stream, bytes)) {}
-            log.finish();
+            while take_output(&mut running, clients) {}
+            running.log.finish();
             return code;
         }
     }
@@ -223,6 +220,15 @@ fn wait(
         ruled: any(first_rule..first_client),
         clients: happened.get(first_client..).unwrap_or_default().to_vec(),
     }
+}
+
+/// Reads once what the command says; returns whether there may be more. Its stack is
+/// given back when nothing happens, unlike that of the loop.
+#[inline(never)]
+fn take_output(running: &mut Running, clients: &mut Clients) -> bool {
+    let mut buffer = [0u8; 8 << 10];
+    let Running { streams, log, .. } = running;
+    streams.read(&mut buffer, |stream, bytes| give(log, clients, stream, bytes))
 }
 
 fn give(log: &mut LogWriter, clients: &mut Clients, stream: Stream, bytes: &[u8]) {

@@ -7,15 +7,17 @@ use domain::base::message_builder::{AnswerBuilder, MessageBuilder, PushError, St
 use domain::base::name::Name;
 use domain::base::{Rtype, Ttl};
 use domain::rdata::{A, Aaaa, Ptr};
+use rcnt_base::sys::batch::LONGEST;
 
 use super::dice::Dice;
 use super::message::Query;
-use super::post::LONGEST;
 use super::zone::{Addresses, Zone};
 
 /// Nobody shall remember our answers: a container that is started again may have
 /// another address, and asking again costs a trip over loopback.
 const TTL: Ttl = Ttl::ZERO;
+/// Bytes of a question over UDP that we take, said in our own OPT records.
+const OUR_UDP: u16 = LONGEST as u16;
 /// Bytes of an OPT record without options.
 const OPT: usize = 11;
 /// The most a message over TCP can have.
@@ -142,7 +144,7 @@ fn finish(query: &Query<'_>, rcode: OptRcode, mut builder: Builder, cut: bool) -
     if let Some(edns) = query.edns {
         // RFC 6891, section 6.1.1: who sends one gets one. Memory is the only limit.
         let _ = builder.opt(|opt| {
-            opt.set_udp_payload_size(LONGEST);
+            opt.set_udp_payload_size(OUR_UDP);
             opt.set_dnssec_ok(edns.dnssec);
             opt.set_rcode(rcode);
             Ok(())
@@ -301,7 +303,7 @@ mod tests {
         let zone = zone::tests::zone(&[]);
         let Decision::Answer(answer) = ask(&bytes, &zone, Transport::Udp) else { panic!() };
         let message = Message::from_slice(&answer).unwrap();
-        assert_eq!(message.opt().unwrap().udp_payload_size(), LONGEST);
+        assert_eq!(message.opt().unwrap().udp_payload_size(), OUR_UDP);
         let mut newer = bytes;
         let version = newer.len() - 5;
         newer[version] = 1;

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use domain::base::Rtype;
 use domain::base::iana::OptRcode;
-use rcnt_base::sys::batch;
+use rcnt_base::sys::batch::{self, Room};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags};
@@ -19,13 +19,15 @@ use super::dice::Xorshift;
 use super::inside::{self, Doors, visiting};
 use super::learn::Learner;
 use super::message::{self, Query, Received};
-use super::post::{Inbox, Outbox, Question};
+use super::post::Outbox;
 use super::servers::Servers;
-use super::stream::{self, Connection};
+use super::stream::Connection;
 use super::token::{Token, watch};
 use super::upstream::{Exchange, Origin, Outside, Progress};
 use super::watch::Watch;
 use super::{NamesError, NamesPlan};
+
+mod tcp;
 
 /// Questions on their way to others at the same time; each may hold three sockets.
 const MOST_EXCHANGES: usize = 200;
@@ -50,8 +52,9 @@ pub struct Resolver {
     exchanges: Vec<Option<Exchange>>,
     connections: Vec<Option<Connection>>,
     serial: u32,
+    /// Clients over TCP are not let in before.
+    closed_until: Option<Instant>,
     dice: Xorshift,
-    inbox: Inbox,
     outbox: Outbox,
 }
 
@@ -95,8 +98,8 @@ impl Resolver {
             exchanges: Vec::new(),
             connections: Vec::new(),
             serial: 0,
+            closed_until: None,
             dice: Xorshift::new()?,
-            inbox: Inbox::default(),
             outbox: Outbox::default(),
         })
     }
@@ -125,7 +128,7 @@ impl Resolver {
     pub fn deadline(&self) -> Option<Instant> {
         let exchanges = self.exchanges.iter().flatten().map(|exchange| exchange.until);
         let connections = self.connections.iter().flatten().map(|connection| connection.until);
-        exchanges.chain(connections).min()
+        exchanges.chain(connections).chain(self.closed_until).min()
     }
 
     /// What is to be polled for news.
@@ -149,7 +152,6 @@ impl Resolver {
 
     /// Gives back the memory that only those need who are being asked.
     pub fn rest(&mut self) {
-        self.inbox = Inbox::default();
         self.outbox = Outbox::default();
     }
 
@@ -157,27 +159,34 @@ impl Resolver {
         let mut events = Vec::with_capacity(64);
         let nothing = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         let _ = epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&nothing));
+        let mut somebody_new = false;
         for event in events {
             let (data, flags) = (event.data, event.flags);
             match Token::of(data.u64()) {
-                Token::Tcp => self.newcomer(now),
+                // After the others: what happened to who was in a slot before happened not
+                // to who gets it now.
+                Token::Tcp => somebody_new = true,
                 Token::Connection(slot) => self.client(slot, flags, now),
                 Token::Attempt(slot, nth) => {
                     self.outside(slot, now, |exchange, outside| exchange.ready(nth, now, outside))
                 }
             }
         }
+        if somebody_new {
+            self.newcomer(now);
+        }
     }
 
+    // Its stack is given back when nobody asks (see `memory::sleep_small`), unless the
+    // caller's frame has it.
+    #[inline(never)]
     fn datagrams(&mut self, now: Instant) {
-        let mut inbox = std::mem::take(&mut self.inbox);
+        let mut room = Room::default();
         for _ in 0..BURST {
-            let many = inbox.receive(&self.doors.udp);
-            if many > 0 {
-                // What was changed before a question was sent is in its answer.
-                self.watch.refresh();
-            }
-            for Question { bytes, from, cut } in (0..many).filter_map(|n| inbox.question(n)) {
+            let Ok(many) = room.receive(self.doors.udp.as_fd()) else { break };
+            // What was changed before a question was sent is in its answer.
+            self.watch.refresh();
+            for batch::Received { bytes, from, cut } in (0..many).filter_map(|n| room.get(n)) {
                 let from = Origin::Udp(from);
                 match cut {
                     false => self.question(bytes, from, now),
@@ -191,7 +200,6 @@ impl Resolver {
                 break;
             }
         }
-        self.inbox = inbox;
     }
 
     /// The one place where answers leave, whoever gave them: our own and others', over
@@ -326,67 +334,6 @@ impl Resolver {
         }
     }
 
-    fn newcomer(&mut self, now: Instant) {
-        let Ok(Some(socket)) = stream::accept(&self.doors.tcp) else { return };
-        let slot = free_slot(&mut self.connections, MOST_CONNECTIONS).or_else(|| {
-            // Who has been idle longest makes room.
-            let until = |slot: &usize| self.connections.get(*slot)?.as_ref().map(|c| c.until);
-            (0..self.connections.len()).min_by_key(until)
-        });
-        let Some(place) = slot.and_then(|slot| self.connections.get_mut(slot)) else { return };
-        let token = Token::Connection(slot.unwrap_or_default()).number();
-        if epoll::add(&self.epoll, &socket, EventData::new_u64(token), EventFlags::IN).is_ok() {
-            self.serial = self.serial.wrapping_add(1);
-            *place = Some(Connection::new(socket, self.serial, now));
-        }
-    }
-
-    fn client(&mut self, slot: usize, flags: EventFlags, now: Instant) {
-        let Some(Some(connection)) = self.connections.get_mut(slot) else { return };
-        if flags.contains(EventFlags::IN) {
-            connection.receive();
-        }
-        if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
-            connection.hang_up();
-        }
-        self.watch.refresh();
-        self.questions(slot, now);
-    }
-
-    /// Answers what a client over TCP has asked so far.
-    fn questions(&mut self, slot: usize, now: Instant) {
-        loop {
-            let Some(Some(connection)) = self.connections.get_mut(slot) else { return };
-            connection.flush(now);
-            let serial = connection.serial;
-            let Some(question) = connection.question(now) else { break };
-            self.question(&question, Origin::Tcp { slot, serial }, now);
-        }
-        self.look_after(slot, now);
-    }
-
-    /// Closes a connection that is over, and watches others for what they wait for.
-    fn look_after(&mut self, slot: usize, now: Instant) {
-        let Some(place) = self.connections.get_mut(slot) else { return };
-        let Some(connection) = place else { return };
-        let wants = connection.wants();
-        let mut gone = connection.is_over(now);
-        if !gone && wants != connection.watched {
-            connection.watched = wants;
-            let mut flags = EventFlags::empty();
-            flags.set(EventFlags::IN, wants.0);
-            flags.set(EventFlags::OUT, wants.1);
-            let token = EventData::new_u64(Token::Connection(slot).number());
-            gone = epoll::modify(&self.epoll, &connection.socket, token, flags).is_err();
-        }
-        if gone {
-            *place = None;
-            if self.connections.iter().all(Option::is_none) {
-                self.connections = Vec::new();
-            }
-        }
-    }
-
     fn overdue(&mut self, now: Instant) {
         for slot in 0..self.exchanges.len() {
             if matches!(self.exchanges.get(slot), Some(Some(exchange)) if exchange.until <= now) {
@@ -395,6 +342,9 @@ impl Resolver {
         }
         for slot in 0..self.connections.len() {
             self.look_after(slot, now);
+        }
+        if self.closed_until.is_some_and(|until| until <= now) {
+            self.listen_from(None);
         }
     }
 }

@@ -15,6 +15,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -241,17 +242,19 @@ impl Attempt {
                 None => Ok(None),
             };
         }
-        let mut buffer = vec![0; LARGEST];
+        // Not filled with zeros: 64 KiB for an answer of a hundred bytes.
+        let mut answer = Vec::with_capacity(LARGEST);
         loop {
-            let length = match net::recv(socket, &mut buffer, RecvFlags::empty()) {
-                Ok((length, _)) => length,
+            answer.clear();
+            match net::recv(socket, spare_capacity(&mut answer), RecvFlags::empty()) {
+                Ok(_) => {}
                 Err(Errno::AGAIN) => return Ok(None),
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
-            };
-            let answer = buffer.get(..length).unwrap_or_default();
-            if message::is_answer_to(answer, query, self.id) {
-                return Ok(Some(answer.to_vec()));
+            }
+            if message::is_answer_to(&answer, query, self.id) {
+                answer.shrink_to_fit();
+                return Ok(Some(answer));
             }
             self.strays += 1;
             if self.strays > STRAYS {

@@ -15,6 +15,9 @@ use rcnt_netstack::dns::{NamesPlan, Resolver};
 use rcnt_netstack::members::{self, Member};
 use rcnt_netstack::plan::Mac;
 use rustix::event::{Timespec, poll};
+use rustix::net::{self, AddressFamily, SocketType};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::cases::{Case, cases};
 use crate::world::{inside, sh};
@@ -25,10 +28,14 @@ cases![
     the_hosts_servers_are_asked_from_the_host,
     a_server_behind_an_interface_is_asked_there,
     silent_and_failing_servers_are_passed_over,
+    refusals_lead_to_the_next_server_and_denials_do_not,
+    a_flood_of_questions_is_bounded,
+    strange_questions_are_refused,
     forged_answers_are_not_taken,
     long_answers_come_over_tcp,
     an_internal_network_tells_nobody,
     stalling_tcp_clients_delay_nobody,
+    who_finds_no_descriptor_left_is_let_in_later,
     noise_is_survived,
 ];
 
@@ -381,6 +388,95 @@ fn silent_and_failing_servers_are_passed_over() {
     assert!(answer == "SERVFAIL" && (4000..5000).contains(&took), "{answer} after {took} ms");
 }
 
+fn refusals_lead_to_the_next_server_and_denials_do_not() {
+    let _inside = start(&[], false);
+    for (address, rcode) in [
+        ("127.0.0.61", Rcode::REFUSED),
+        ("127.0.0.62", Rcode::SERVFAIL),
+        ("127.0.0.63", Rcode::NOTIMP),
+        ("127.0.0.64", Rcode::NXDOMAIN),
+    ] {
+        name_server("host", address, move |asked, _| vec![reply(asked, "", rcode)]);
+    }
+    let knows = name_server("host", "127.0.0.65", honest("192.0.2.65"));
+    let asked = |servers: &[u8]| {
+        let line = |n: &u8| format!("nameserver 127.0.0.{n}\\n");
+        hosts_servers(&servers.iter().map(line).collect::<String>());
+        ask("x.example")
+    };
+    for poor in [61, 62, 63] {
+        assert_eq!(asked(&[poor, 65]), "NOERROR 192.0.2.65", "after {poor}");
+    }
+    assert_eq!(asked(&[61, 62, 65]), "NOERROR 192.0.2.65");
+    assert_eq!(knows.load(Ordering::Relaxed), 4);
+    // Nobody knows: the last word that was said.
+    assert_eq!(asked(&[62, 61]), "REFUSED");
+    // "No such name" is an answer.
+    assert_eq!(asked(&[64, 65]), "NXDOMAIN");
+    assert_eq!(knows.load(Ordering::Relaxed), 4);
+}
+
+fn a_flood_of_questions_is_bounded() {
+    let _inside = start(&[], false);
+    let silent = name_server("host", "127.0.0.61", |_, _| Vec::new());
+    hosts_servers("nameserver 127.0.0.61\\n");
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = descriptors();
+    let socket = inside("c1", || UdpSocket::bind("0.0.0.0:0").unwrap());
+    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let mut refused = 0;
+    let mut buffer = [0; 512];
+    for n in 0..600 {
+        socket.send_to(&query(&format!("n{n}.example"), Rtype::A, None), HERE).unwrap();
+        // One that is not answered at once is waited for elsewhere.
+        if n >= 200 {
+            let length = socket.recv(&mut buffer).unwrap();
+            assert_eq!(show(&buffer[..length]), "SERVFAIL");
+            refused += 1;
+        } else if n % 20 == 0 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    assert_eq!(ask("web"), "NOERROR 10.90.0.2");
+    assert_eq!(refused, 400);
+    // Each is asked at most three times, each time from a socket of its own.
+    assert!(descriptors() - before < 610);
+    eventually(|| (200..=600).contains(&silent.load(Ordering::Relaxed)));
+}
+
+/// Waits for what other threads do.
+fn eventually(what: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !what() {
+        assert!(began.elapsed() < Duration::from_secs(2));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn strange_questions_are_refused() {
+    let _inside = start(&[], false);
+    let web = query("web", Rtype::A, None);
+    let question = &web[12..];
+    let mut two = [&web[..], question].concat();
+    two[5] = 2;
+    let mut none = web[..12].to_vec();
+    none[5] = 0;
+    // Longer than we say that we take: nobody can tell how it ends.
+    let mut long = query("web", Rtype::A, Some(4096));
+    long.resize(1300, 0);
+    for (what, bytes) in [("two", &two), ("none", &none), ("long", &long)] {
+        assert_eq!(show(&udp(bytes)), "FORMERR", "{what}");
+    }
+    let mut status = web.clone();
+    status[2] |= 2 << 3;
+    assert_eq!(show(&udp(&status)), "NOTIMP");
+    // Over TCP a question may be longer.
+    assert_eq!(show(&tcp(&long)), "NOERROR 10.90.0.2");
+    assert_eq!(show(&tcp(&two)), "FORMERR");
+    assert_eq!(show(&udp(&query("web", Rtype::ANY, None))), "NOERROR 10.90.0.2");
+    assert_eq!(show(&udp(&query("web", Rtype::AXFR, None))), "NOERROR");
+}
+
 fn forged_answers_are_not_taken() {
     let _inside = start(&[], false);
     let ports = Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -486,6 +582,28 @@ fn stalling_tcp_clients_delay_nobody() {
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(show(&read_framed(&mut stream)), "NOERROR 10.90.0.3");
     assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0, "and is closed");
+}
+
+fn who_finds_no_descriptor_left_is_let_in_later() {
+    let _inside = start(&[], false);
+    let client =
+        inside("c1", || net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap());
+    let few = Rlimit { current: Some(64), maximum: getrlimit(Resource::Nofile).maximum };
+    setrlimit(Resource::Nofile, few).unwrap();
+    let held: Vec<_> = std::iter::from_fn(|| rustix::io::dup(&client).ok()).collect();
+    net::connect(&client, &HERE.parse::<SocketAddr>().unwrap()).unwrap();
+    let mut client = TcpStream::from(client);
+    client.write_all(&framed(&query("web", Rtype::A, None))).unwrap();
+    let busy = || {
+        let spent = clock_gettime(ClockId::ProcessCPUTime);
+        Duration::new(spent.tv_sec.unsigned_abs(), spent.tv_nsec.try_into().unwrap())
+    };
+    let before = busy();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(busy() - before < Duration::from_millis(100), "it is asked all the time");
+    drop(held);
+    client.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    assert_eq!(show(&read_framed(&mut client)), "NOERROR 10.90.0.2");
 }
 
 fn noise_is_survived() {
