@@ -27,7 +27,7 @@ mod endpoint;
 mod gateway;
 mod stored;
 
-pub(crate) use change::Change;
+pub(crate) use change::{Change, Note};
 pub(crate) use connect::{connect, disconnect, mend};
 use endpoint::Parts;
 pub(crate) use endpoint::{egress, names};

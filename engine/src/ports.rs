@@ -3,27 +3,31 @@
 //!
 //! The command claims and binds; the undo list says so before the rules do (one
 //! transaction); then the sockets go to the supervisor, which holds and relays them
-//! (SCM_RIGHTS). Killed on the way, the ports go with the container. What a container
-//! shall have is kept in `ports.json`, as asked for: ephemeral ports are picked anew.
+//! (SCM_RIGHTS). What a killed command leaves, the next one takes back or finishes
+//! ([`settle`]). What a container shall have is kept in `ports.json`, as asked for:
+//! ephemeral ports are picked anew.
 
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use rcnt_base::files::{self, Durability};
 use rcnt_netstack::apply;
-use rcnt_netstack::claims::{self, ClaimRequest, ClaimsUndo, Reservation};
+use rcnt_netstack::claims::{ClaimRequest, Reservation};
 use rcnt_netstack::plan::NetworkPlan;
 use rcnt_netstack::ports::{self, PortSpec, Protocol, PublishedPort};
 use serde::{Deserialize, Serialize};
 
 use crate::container::{Container, Status};
 use crate::error::{EngineError, Result};
-use crate::network::{self, Change};
+use crate::network::{self, Change, Note};
 use crate::paths::Paths;
 use crate::request::NetworkMode;
 use crate::session::Remote;
 use crate::{Engine, records};
+
+mod settle;
+
+pub(crate) use settle::{PortsLeft, settle};
 
 /// One held port, as it is told to the supervisor; its socket comes beside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,12 +88,19 @@ impl Engine {
         let _command = records::lock(paths, container)?;
         let container = self.reload_locked(container)?;
         can_change(&container)?;
-        let all = wishes(paths, &container)?.into_iter().chain(specs.clone());
+        let before = wishes(paths, &container)?;
+        let all = before.iter().cloned().chain(specs.clone());
         let all = ports::merge(all).map_err(|e| EngineError::Claims(Box::new(e)))?;
         if container.state.status == Status::Running {
             network::warn_unserved(self);
             let specs = ports::merge(specs).map_err(|e| EngineError::Claims(Box::new(e)))?;
-            publish_more(self, Change::begin(paths, &container)?, &specs)?;
+            let change = Change::begin(paths, &container)?;
+            let left = PortsLeft::as_before(&change.journal, before);
+            change.note(&Note::Ports(left))?;
+            // After an error the lock is free again; the note says what is to be taken back.
+            let change = publish_more(self, change, &specs).inspect_err(|_| network::mend(self))?;
+            write_wishes(paths, &container, all)?;
+            return change.finish();
         }
         write_wishes(paths, &container, all)
     }
@@ -134,8 +145,9 @@ impl Engine {
                 return Err(EngineError::HalfOfAPort { port, other: other.to_string(), name });
             }
         }
-        withdraw(change, &gone)?;
-        write_wishes(paths, &container, without(&wanted, &gone))
+        let left = PortsLeft::without(&change.journal, &gone, without(&wanted, &gone));
+        change.note(&Note::Ports(left.clone()))?;
+        settle(change, &left)
     }
 }
 
@@ -152,7 +164,11 @@ fn not_published(spec: &PortSpec, container: &Container) -> EngineError {
 }
 
 /// Claims, undo list, rules, supervisor, state.
-fn publish_more(engine: &Engine, mut change: Change<'_>, specs: &[PortSpec]) -> Result<()> {
+fn publish_more<'a>(
+    engine: &Engine,
+    mut change: Change<'a>,
+    specs: &[PortSpec],
+) -> Result<Change<'a>> {
     let paths = &engine.paths;
     let container = change.container.clone();
     let mut plans = network::plans(paths, &container.id);
@@ -172,7 +188,6 @@ fn publish_more(engine: &Engine, mut change: Change<'_>, specs: &[PortSpec]) -> 
     };
     let claims = network::take(engine, &claim)?;
     let more = claims.published.clone();
-    let before = change.journal.clone();
     change.journal.claims.push(claims.undo().clone());
     change.journal.ports.extend(more.iter().copied());
     let mut added: Vec<NetworkPlan> = Vec::new();
@@ -187,12 +202,8 @@ fn publish_more(engine: &Engine, mut change: Change<'_>, specs: &[PortSpec]) -> 
     }
     change.journal.save(paths)?;
     let publish = |plan: &NetworkPlan| apply::publish_more(plan);
-    if let Err(error) = added.iter().filter(|p| !p.published.is_empty()).try_for_each(publish) {
-        // The claims are given back on drop.
-        added.iter().for_each(|plan| drop(apply::withdraw(&plan.undo(), &[])));
-        before.save(paths)?;
-        return Err(EngineError::Claims(Box::new(error)));
-    }
+    let mut filled = added.iter().filter(|plan| !plan.published.is_empty());
+    filled.try_for_each(publish).map_err(|e| EngineError::Claims(Box::new(e)))?;
     network::write_plans(paths, &container.id, &plans)?;
     let held = claims.keep();
     let mut remote = Remote::connect(&paths.run(&container.id), false, false)
@@ -200,44 +211,11 @@ fn publish_more(engine: &Engine, mut change: Change<'_>, specs: &[PortSpec]) -> 
     remote.hold(&held).map_err(EngineError::state("cannot hand the ports to the supervisor"))?;
     change.container.state.ports = plans.into_iter().flat_map(|plan| plan.published).collect();
     change.commit()?;
-    change.finish()
+    Ok(change)
 }
 
 fn has_default_route(plan: &NetworkPlan) -> bool {
     plan.endpoint.gateway4.is_some() || plan.endpoint.gateway6.is_some()
-}
-
-/// Rules, undo list, supervisor, claims, state.
-fn withdraw(mut change: Change<'_>, gone: &[PublishedPort]) -> Result<()> {
-    let paths = change.paths;
-    let container = change.container.clone();
-    let mut plans = network::plans(paths, &container.id);
-    let stays = |port: &PublishedPort| !gone.contains(port);
-    for (plan, undo) in plans.iter_mut().zip(&mut change.journal.networks) {
-        let (kept, removed) = plan.published.iter().copied().partition::<Vec<_>, _>(stays);
-        let part = NetworkPlan { published: removed, ..plan.clone() };
-        apply::withdraw(&part.undo(), &kept).map_err(|e| EngineError::Claims(Box::new(e)))?;
-        plan.published.clone_from(&kept);
-        undo.published = kept;
-    }
-    network::write_plans(paths, &container.id, &plans)?;
-    if let Ok(mut remote) = Remote::connect(&paths.run(&container.id), false, false) {
-        remote
-            .let_go(gone)
-            .map_err(EngineError::state("cannot tell the supervisor of the ports"))?;
-    }
-    let files: Vec<PathBuf> = gone.iter().map(claims::file_of).collect();
-    let undo = ClaimsUndo { owner: container.id.clone(), files: files.clone() };
-    claims::release(&paths.roots.exec, &undo)
-        .map_err(EngineError::state("cannot free the claims of the ports"))?;
-    change.journal.ports.retain(stays);
-    for held in &mut change.journal.claims {
-        held.files.retain(|file| !files.contains(file));
-    }
-    change.journal.save(paths)?;
-    change.container.state.ports = plans.into_iter().flat_map(|plan| plan.published).collect();
-    change.commit()?;
-    change.finish()
 }
 
 /// Whether `spec`, as typed after `port rm`, means this port.

@@ -275,6 +275,33 @@ pub fn release_network(
     release(exec_root, &ClaimsUndo { owner: owner.clone(), files })
 }
 
+/// Gives back every port that `owner` holds, whether or not that was written down, but
+/// for those to `keep`.
+///
+/// # Errors
+/// As [`release_network`].
+pub fn release_ports(
+    exec_root: &Path,
+    owner: &ContainerId,
+    keep: &dyn Fn(&PathBuf) -> bool,
+) -> io::Result<()> {
+    let entries = ledger::read_dir(&exec_root.join(PORTS))?;
+    let files = entries.into_iter().map(|entry| Path::new(PORTS).join(entry.file_name()));
+    let undo = ClaimsUndo { owner: owner.clone(), files: files.filter(|f| !keep(f)).collect() };
+    // Those of others are left alone.
+    release(exec_root, &undo)
+}
+
+/// Whether a claim is one of a port.
+pub fn is_of_a_port(file: &Path) -> bool {
+    file.starts_with(PORTS)
+}
+
+/// Whether a claim is one of an address on this network, which [`release_network`] frees.
+pub fn is_of_network(file: &Path, network: &Name) -> bool {
+    file.starts_with(Path::new("networks").join(network))
+}
+
 /// Writes claim files anew that somebody has removed, for an owner that holds the
 /// claims all the same.
 ///
@@ -310,7 +337,10 @@ pub fn file_of(port: &PublishedPort) -> PathBuf {
     port_file(port.protocol, port.host_ip, port.host_port)
 }
 
+/// Where ports are claimed, below the exec root.
+const PORTS: &str = "ports";
+
 /// The name of a port's claim file below the exec root.
 fn port_file(protocol: Protocol, ip: IpAddr, port: u16) -> PathBuf {
-    Path::new("ports").join(format!("{protocol}-{ip}-{port}"))
+    Path::new(PORTS).join(format!("{protocol}-{ip}-{port}"))
 }

@@ -389,5 +389,6 @@ fn kill_at_every_step(command: &str, flags: &str) {
         }
     }
     assert!(killed > 20, "too few steps: {killed}");
+    world.rcnt("network check").success().prints("");
     end(&world);
 }

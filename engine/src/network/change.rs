@@ -24,6 +24,7 @@ use crate::container::{Container, Status};
 use crate::error::{EngineError, Result};
 use crate::journal::Journal;
 use crate::paths::Paths;
+use crate::ports::PortsLeft;
 use crate::session::Remote;
 use crate::{records, stop};
 
@@ -40,11 +41,14 @@ pub(crate) struct Change<'a> {
     _lock: Lock,
 }
 
-/// What `changes/<id>` says.
+/// What `changes/<id>` says: what is on its way, and what becomes of it if it is killed.
 #[derive(Debug, Serialize, Deserialize)]
-struct Note {
-    /// The network that the container was being put on or taken off.
-    network: Name,
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Note {
+    /// The container is put on this network or taken off it: it is taken off.
+    Network(Name),
+    /// It gets ports or loses some: these are left.
+    Ports(PortsLeft),
 }
 
 impl<'a> Change<'a> {
@@ -87,14 +91,14 @@ impl<'a> Change<'a> {
     ///
     /// # Errors
     /// The disk is full.
-    pub(crate) fn note(&self, network: &Name) -> Result<()> {
+    pub(crate) fn note(&self, note: &Note) -> Result<()> {
         let id = &self.container.id;
-        let (path, note) = (self.paths.change(id), Note { network: network.clone() });
+        let path = self.paths.change(id);
         // Beside the lock: what a crash leaves of it goes with the run directory.
         let draft = self.paths.run(id).join("change.json");
         let place = || std::fs::rename(&draft, &path);
         let written =
-            files::write_json(&draft, &note, Durability::Volatile).and_then(|()| match place() {
+            files::write_json(&draft, note, Durability::Volatile).and_then(|()| match place() {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
                     files::create_dirs(&self.paths.changes()).and_then(|()| place())
                 }
@@ -131,9 +135,9 @@ impl<'a> Change<'a> {
 }
 
 /// The changes that were left behind by the dead, of containers that still run, each
-/// with the network it was about. Those of others, whose end took everything back,
+/// with what they were about. Those of others, whose end took everything back,
 /// are forgotten.
-pub(crate) fn left_behind(paths: &Paths) -> Vec<(Change<'_>, Name)> {
+pub(crate) fn left_behind(paths: &Paths) -> Vec<(Change<'_>, Note)> {
     let mut found = Vec::new();
     for id in records::ids(&paths.changes()).unwrap_or_default() {
         match abandoned(paths, &id) {
@@ -144,7 +148,7 @@ pub(crate) fn left_behind(paths: &Paths) -> Vec<(Change<'_>, Name)> {
     found
 }
 
-fn abandoned<'a>(paths: &'a Paths, id: &ContainerId) -> Result<Option<(Change<'a>, Name)>> {
+fn abandoned<'a>(paths: &'a Paths, id: &ContainerId) -> Result<Option<(Change<'a>, Note)>> {
     let forget = || {
         files::remove_if_exists(&paths.change(id))
             .map_err(EngineError::state("cannot forget a change"))
@@ -157,5 +161,5 @@ fn abandoned<'a>(paths: &'a Paths, id: &ContainerId) -> Result<Option<(Change<'a
     change.mends = true;
     // Finished before we had the lock.
     let Ok(note) = files::read_json::<Note>(&paths.change(id)) else { return Ok(None) };
-    Ok(Some((change, note.network)))
+    Ok(Some((change, note)))
 }

@@ -18,7 +18,7 @@ use rcnt_netstack::plan::{NetworkPlan, NetworkUndo, table_name};
 use rcnt_netstack::ports::PublishedPort;
 use rcnt_netstack::sysctl::ProcSys;
 
-use super::change::{self, Change};
+use super::change::{self, Change, Note};
 use super::endpoint::{self, Parts};
 use super::gateway::{self, Candidate, Wish};
 use super::{aside, checked, leased, led_to, resolve, stored};
@@ -81,16 +81,20 @@ pub(crate) fn disconnect(engine: &Engine, container: &Container, network: &str) 
         return stored::forget(paths, &container, &name);
     }
     let change = Change::begin(paths, &container)?;
-    change.note(&name)?;
+    change.note(&Note::Network(name.clone()))?;
     take_off(engine, change, &name)
 }
 
 /// Ends what killed commands had begun.
 pub(crate) fn mend(engine: &Engine) {
-    for (change, network) in change::left_behind(&engine.paths) {
+    for (change, note) in change::left_behind(&engine.paths) {
         let id = change.container.id.clone();
-        log::info!("container {}: a change of its networks was left half done", id.short());
-        if let Err(error) = take_off(engine, change, &network) {
+        log::info!("container {}: a change was left half done", id.short());
+        let done = match &note {
+            Note::Network(network) => take_off(engine, change, network),
+            Note::Ports(left) => crate::ports::settle(change, left),
+        };
+        if let Err(error) = done {
             log::warn!("container {}: {}", id.short(), report::chain(&error));
         }
     }
@@ -109,7 +113,7 @@ fn can_change(container: &Container, network: &str) -> Result<()> {
 fn connect_running(engine: &Engine, container: &Container, wish: &Wish) -> Result<()> {
     let paths = &engine.paths;
     let change = Change::begin(paths, container)?;
-    change.note(&wish.network.name)?;
+    change.note(&Note::Network(wish.network.name.clone()))?;
     // After an error the lock is free again; the note says what is to be taken back.
     put_on(engine, change, wish).inspect_err(|_| mend(engine))?.finish()
 }
@@ -218,6 +222,10 @@ fn take_off(engine: &Engine, mut change: Change<'_>, network: &Name) -> Result<(
         .map_err(EngineError::state("cannot free the address"))?;
     change.journal.networks.retain(|undo| endpoints.iter().any(|e| is_of(undo, e)));
     change.journal.members.retain(|member| member != network);
+    for held in &mut change.journal.claims {
+        held.files.retain(|file| !claims::is_of_network(file, network));
+    }
+    change.journal.claims.retain(|held| !held.files.is_empty());
     change.journal.save(paths)?;
     stored::write_plans(paths, id, &plans)?;
     let before = settled(&mut change, endpoints, &plans)?;
