@@ -11,8 +11,8 @@
 //! Only interfaces are known of that packet: a rule that looks at anything else is
 //! taken not to match, as for a new connection to nowhere in particular.
 //!
-//! - [`Ruleset::walk`] that walk (pure); `legacy` iptables-legacy's bytes (pure)
-//! - [`read`] what there is (effects)
+//! - `Ruleset::walk` that walk (pure); `legacy` the bytes of iptables-legacy (pure)
+//! - [`read()`] what there is (effects)
 
 mod legacy;
 mod read;

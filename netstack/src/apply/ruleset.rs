@@ -1,22 +1,23 @@
 //! The ruleset's side: one transaction that declares the base when it is not
 //! whole, and a container's elements.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::os::fd::AsFd;
+mod found;
 
-use rcnt_base::sys::netlink::Family;
+use std::collections::BTreeSet;
+use std::io;
+
 use rustix::io::Errno;
 
+pub(crate) use self::found::{changed_chains, has_part, read_table, table_is_whole};
+use self::found::{is_whole, old_marks, present, still_ours};
+pub(super) use self::found::{read_chain, read_chains, read_sets};
 use super::AttachError;
-use crate::namespace;
 use crate::plan::{BridgePlan, NetworkPlan, NetworkUndo, Passage};
 use crate::ports::PublishedPort;
 use crate::rules::{self, BASE, Entry, Part};
 use crate::socket::{Answers, Refusal, Socket, refusal, with_netfilter};
-use crate::wire::abi::NFPROTO_INET;
-use crate::wire::nft::{self, Batch, ChainFacts, Element};
-use crate::wire::{Malformed, Message, Requests};
+use crate::wire::nft::Batch;
+use crate::wire::{Malformed, Requests};
 
 /// Whether the base had to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,48 +149,6 @@ fn declare(batch: &mut Batch<'_>, part: &Part, old_marks: &[String]) {
     batch.chain(&mark, None);
 }
 
-/// Whether the part's mark and every chain with all its rules are there. Costs one
-/// sendmsg(2); writing the part each time would cost far more and reset counters.
-fn is_whole(socket: &mut Socket, table: &str, part: &Part) -> io::Result<bool> {
-    let mut requests = Requests::default();
-    nft::get_chain(&mut requests, table, &part.mark());
-    for name in part.chain_names() {
-        nft::get_chain(&mut requests, table, name);
-    }
-    let mut found: Vec<ChainFacts> = Vec::new();
-    socket.exchange(&requests, |message| {
-        found.push(nft::read_chain(message).map_err(invalid)?);
-        Ok(())
-    })?;
-    let uses = |name: &str| found.iter().find(|c| c.name == name).map(|c| c.uses);
-    Ok(uses(&part.mark()).is_some() && part.is_whole(uses))
-}
-
-/// [`is_whole`], for whoever has no socket of its own.
-pub(crate) fn table_is_whole(table: &str) -> io::Result<bool> {
-    with_netfilter(|socket| is_whole(socket, table, &BASE))
-}
-
-fn old_marks(socket: &mut Socket, table: &str, part: &Part) -> io::Result<Vec<String>> {
-    let marks = chains(socket, table)?.into_iter().filter(|chain| part.is_mark(&chain.name));
-    Ok(marks.map(|chain| chain.name).collect())
-}
-
-/// Every chain of the table.
-pub(super) fn read_chains(table: &str) -> io::Result<Vec<ChainFacts>> {
-    with_netfilter(|socket| chains(socket, table))
-}
-
-fn chains(socket: &mut Socket, table: &str) -> io::Result<Vec<ChainFacts>> {
-    let all = socket.dump(
-        |requests| {
-            nft::dump_chains(requests);
-        },
-        |message| nft::read_chain(message).map(Some).map_err(invalid),
-    )?;
-    Ok(all.into_iter().filter(|c| c.family == NFPROTO_INET && c.table == table).collect())
-}
-
 /// Removes the container's elements, in one transaction. The kernel deletes by key
 /// alone, so each is read first: what leads elsewhere or carries another owner's
 /// comment is not ours. (Nobody can put another there between the two steps: the
@@ -274,96 +233,6 @@ pub(super) fn declare_anew(table: &str, part: &Part) -> io::Result<()> {
     })
 }
 
-/// Whether the table's rules are whole, and every element it has.
-pub(crate) fn read_table(table: &str) -> io::Result<(bool, Vec<Entry>)> {
-    with_netfilter(|socket| {
-        let whole = is_whole(socket, table, &BASE)?;
-        Ok((whole, elements(socket, table, rules::set_names())?))
-    })
-}
-
-/// The chains of a part whose rules or policy are not as declared, although there are as
-/// many: compared with the same part, declared in a namespace that is nobody's.
-pub(crate) fn changed_chains(table: &str, part: &Part) -> io::Result<Vec<&'static str>> {
-    let wanted = {
-        let nowhere = namespace::fresh()?;
-        namespace::visit(nowhere.as_fd(), || {
-            let mut socket = Socket::open(Family::Netfilter)?;
-            let mut batch = Batch::new(table);
-            declare(&mut batch, part, &[]);
-            match exchange(&mut socket, &batch.finish())?.refused() {
-                None => bodies(&mut socket, table),
-                Some((_, ack)) => Err(refusal(ack).into()),
-            }
-        })?
-    };
-    let found = with_netfilter(|socket| bodies(socket, table))?;
-    let differs = |name: &&str| found.get(*name) != wanted.get(*name);
-    Ok(part.chain_names().filter(differs).collect())
-}
-
-/// Policy and rules of each chain, as the kernel lists them.
-type Bodies = BTreeMap<String, (Option<u32>, Vec<Vec<u8>>)>;
-
-fn bodies(socket: &mut Socket, table: &str) -> io::Result<Bodies> {
-    let ours = |c: ChainFacts| {
-        let is_ours = c.family == NFPROTO_INET && c.table == table;
-        is_ours.then_some((c.name, (c.policy, Vec::new())))
-    };
-    let chains = socket.dump(
-        |requests| {
-            nft::dump_chains(requests);
-        },
-        |message| nft::read_chain(message).map(ours).map_err(invalid),
-    )?;
-    let mut bodies: Bodies = chains.into_iter().collect();
-    let rules = socket.dump(
-        |requests| {
-            nft::dump_table_rules(requests, NFPROTO_INET, table);
-        },
-        |message| nft::read_rule_body(message).map(Some).map_err(invalid),
-    )?;
-    for (chain, rule) in rules {
-        bodies.entry(chain).or_default().1.push(rule);
-    }
-    Ok(bodies)
-}
-
-/// Whether a part of the table is whole.
-pub(crate) fn has_part(table: &str, part: &Part) -> io::Result<bool> {
-    with_netfilter(|socket| is_whole(socket, table, part))
-}
-
-/// Every element of these sets; those that are not there have none.
-pub(super) fn read_sets(
-    table: &str,
-    sets: impl Iterator<Item = &'static str>,
-) -> io::Result<Vec<Entry>> {
-    with_netfilter(|socket| elements(socket, table, sets))
-}
-
-fn elements(
-    socket: &mut Socket,
-    table: &str,
-    sets: impl Iterator<Item = &'static str>,
-) -> io::Result<Vec<Entry>> {
-    let mut all = Vec::new();
-    for set in sets {
-        let found = socket.dump(
-            |requests| {
-                nft::dump_elements(requests, table, set);
-            },
-            |message| nft::read_elements(message).map(Some).map_err(invalid),
-        );
-        match found {
-            Ok(lists) => all.extend(lists.into_iter().flatten().map(|e| (set, e))),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(all)
-}
-
 /// One transaction that takes things back; with the kernel's number when it is refused.
 pub(super) fn take_back(table: &str, body: impl FnOnce(&mut Batch<'_>)) -> io::Result<()> {
     let mut batch = Batch::new(table);
@@ -372,20 +241,6 @@ pub(super) fn take_back(table: &str, body: impl FnOnce(&mut Batch<'_>)) -> io::R
         None => Ok(()),
         Some((_, ack)) => Err(io::Error::from_raw_os_error(ack.errno)),
     }
-}
-
-/// One chain of the table, if it is there.
-pub(super) fn read_chain(table: &str, name: &str) -> io::Result<Option<ChainFacts>> {
-    with_netfilter(|socket| {
-        let mut requests = Requests::default();
-        nft::get_chain(&mut requests, table, name);
-        let mut found = None;
-        socket.exchange(&requests, |message| {
-            found = Some(nft::read_chain(message).map_err(invalid)?);
-            Ok(())
-        })?;
-        Ok(found)
-    })
 }
 
 /// Removes one element; one that is gone is fine.
@@ -436,20 +291,6 @@ fn remove(table: &str, entries: &[Entry]) -> io::Result<()> {
     })
 }
 
-/// Those of `entries` whose keys the table has.
-fn present(socket: &mut Socket, table: &str, entries: &[Entry]) -> io::Result<Vec<Entry>> {
-    let mut requests = Requests::default();
-    let ask = |(set, element): &Entry| nft::get_element(&mut requests, table, set, &element.key);
-    let sequences: Vec<u32> = entries.iter().map(ask).collect();
-    let mut there = Vec::new();
-    socket.exchange(&requests, |message: &Message<'_>| {
-        let position = sequences.iter().position(|s| *s == message.sequence);
-        there.extend(position.and_then(|position| entries.get(position)).cloned());
-        Ok(())
-    })?;
-    Ok(there)
-}
-
 /// Whether all of `entries` were there, and are gone now.
 fn remove_elements(socket: &mut Socket, table: &str, entries: &[Entry]) -> io::Result<bool> {
     let mut batch = Batch::new(table);
@@ -472,34 +313,4 @@ pub(super) fn remove_table(table: &str) -> io::Result<()> {
         Some((_, ack)) if ack.errno != ENOENT => Err(refusal(ack).into()),
         _ => Ok(()),
     }
-}
-
-fn still_ours<'a>(
-    socket: &mut Socket,
-    undo: &NetworkUndo,
-    wanted: &'a [Entry],
-) -> io::Result<Vec<&'a Entry>> {
-    let mut requests = Requests::default();
-    let sequences: Vec<u32> = wanted
-        .iter()
-        .map(|(set, element)| nft::get_element(&mut requests, &undo.table, set, &element.key))
-        .collect();
-    let mut ours = Vec::new();
-    socket.exchange(&requests, |message: &Message<'_>| {
-        let found = nft::read_element(message).map_err(invalid)?;
-        let entry = sequences
-            .iter()
-            .position(|s| *s == message.sequence)
-            .and_then(|position| wanted.get(position));
-        ours.extend(entry.filter(|(_, element)| same(element, &found)));
-        Ok(())
-    })?;
-    Ok(ours)
-}
-
-/// Same target, and a comment that begins with the owner's id.
-fn same(ours: &Element, found: &Element) -> bool {
-    let owner = ours.comment.as_deref().unwrap_or_default();
-    ours.data == found.data
-        && found.comment.as_deref().is_some_and(|comment| comment.starts_with(owner))
 }

@@ -2,67 +2,20 @@
 //! alike and from left to right, and a bare value takes the words said before the
 //! last one: `port 80 or 443`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Direction, Filter, Names, Protocol, Test, bits};
 use crate::plan::Mac;
 
 mod bytes;
+mod error;
+mod values;
 mod words;
 
+pub use error::FilterError;
+pub(super) use values::masked;
+use values::{parse_port, parse_range, partial};
 use words::split;
-
-/// A filter that is none; Displays the word that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FilterError {
-    /// A word that nothing of the language is.
-    #[error("'{0}' is not understood in a filter")]
-    Word(String),
-    /// The end, or a word, where something else was expected.
-    #[error("{expected} is missing {}", place(.before))]
-    Missing {
-        /// What should be there.
-        expected: &'static str,
-        /// The word that is there; empty at the end.
-        before: String,
-    },
-    /// A value that is not one.
-    #[error("'{word}' is not {what}")]
-    Value {
-        /// As typed.
-        word: String,
-        /// "a port".
-        what: &'static str,
-    },
-    /// `tcp host`.
-    #[error("'{protocol}' cannot stand before '{kind}': say '{protocol} and {kind} …'")]
-    Qualifier {
-        /// `tcp`.
-        protocol: &'static str,
-        /// `host`.
-        kind: &'static str,
-    },
-    /// `ip6 host 10.0.0.1`.
-    #[error("{address} is not an address of '{protocol}'")]
-    Family {
-        /// `ip6`.
-        protocol: &'static str,
-        /// The address.
-        address: IpAddr,
-    },
-    /// `host[1]`.
-    #[error(
-        "'{0}' has no bytes to look at: say ether, ip, ip6, arp, tcp, udp, sctp, icmp or icmp6"
-    )]
-    NoBytes(String),
-    /// More brackets than anybody types.
-    #[error("too many '(' and 'not' within each other")]
-    TooDeep,
-}
-
-fn place(before: &str) -> String {
-    if before.is_empty() { "at the end".to_owned() } else { format!("before '{before}'") }
-}
 
 /// Brackets within brackets.
 const DEPTH: u32 = 200;
@@ -373,63 +326,6 @@ fn net(
         }
         family => Ok(Filter::Test(Test::Net { family, direction, address, prefix })),
     }
-}
-
-/// `10`, `192.168`: the bytes that are there count.
-fn partial(text: &str) -> Option<(IpAddr, u8)> {
-    let mut octets = [0; 4];
-    let mut count = 0;
-    for part in text.split('.') {
-        *octets.get_mut(count)? = part.parse().ok()?;
-        count += 1;
-    }
-    Some((octets.into(), u8::try_from(count * 8).ok()?))
-}
-
-/// The address without its last bits.
-pub(super) fn masked(address: IpAddr, prefix: u8) -> IpAddr {
-    let prefix = u32::from(prefix);
-    match address {
-        IpAddr::V4(a) => {
-            let mask = u32::MAX.checked_shl(32_u32.saturating_sub(prefix)).unwrap_or(0);
-            Ipv4Addr::from(u32::from(a) & mask).into()
-        }
-        IpAddr::V6(a) => {
-            let mask = u128::MAX.checked_shl(128_u32.saturating_sub(prefix)).unwrap_or(0);
-            Ipv6Addr::from(u128::from(a) & mask).into()
-        }
-    }
-}
-
-/// The services people name (services(5)); a filter shall mean the same everywhere.
-const SERVICES: [(&str, u16); 12] = [
-    ("ssh", 22),
-    ("smtp", 25),
-    ("domain", 53),
-    ("http", 80),
-    ("ntp", 123),
-    ("imap", 143),
-    ("snmp", 161),
-    ("ldap", 389),
-    ("https", 443),
-    ("mysql", 3306),
-    ("postgresql", 5432),
-    ("redis", 6379),
-];
-
-fn parse_port(word: &str) -> Result<u16, FilterError> {
-    let service = SERVICES.iter().find(|(name, _)| *name == word).map(|(_, port)| *port);
-    service
-        .or_else(|| word.parse().ok())
-        .ok_or_else(|| FilterError::Value { word: word.to_owned(), what: "a port" })
-}
-
-fn parse_range(word: &str) -> Result<(u16, u16), FilterError> {
-    let wrong = || FilterError::Value { word: word.to_owned(), what: "a range of ports" };
-    let (first, last) = word.split_once('-').ok_or_else(wrong)?;
-    let port = |text| parse_port(text).map_err(|_| wrong());
-    let range = (port(first)?, port(last)?);
-    if range.0 <= range.1 { Ok(range) } else { Err(wrong()) }
 }
 
 #[cfg(test)]
