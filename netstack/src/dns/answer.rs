@@ -229,6 +229,8 @@ mod tests {
         assert_eq!(one("WwW.", Rtype::A), "NOERROR | WwW 10.90.0.2");
         assert_eq!(one("db.Front", Rtype::AAAA), "NOERROR | db.Front fd00::3");
         assert_eq!(one("db", Rtype::ANY), "NOERROR | db 10.90.0.3 | db fd00::3");
+        assert_eq!(one("_My_cache-1.", Rtype::A), "NOERROR | _My_cache-1 10.90.0.13");
+        assert_eq!(one("_my_cache-1", Rtype::AAAA), "NOERROR");
     }
 
     #[test]

@@ -174,7 +174,10 @@ pub(super) fn cut_to_fit(answer: Vec<u8>, asked: &[u8]) -> Vec<u8> {
         return answer;
     }
     let mut cut = answer;
-    let end = HEADER + usize::from(query.question.qname().compose_len()) + 4;
+    // Whoever refuses may do so without the question.
+    let asked = Message::from_slice(&cut).is_ok_and(|cut| cut.header_counts().qdcount() > 0);
+    let question = usize::from(query.question.qname().compose_len()) + 4;
+    let end = HEADER + if asked { question } else { 0 };
     cut.truncate(end);
     for (at, byte) in cut.iter_mut().enumerate() {
         match at {
@@ -272,6 +275,11 @@ pub(super) mod tests {
         let cut = cut_to_fit(long, &asked);
         assert_eq!((cut.len(), cut[2] & 0b10, cut[7]), (whole, 0b10, 0));
         assert!(is_cut(&cut) && is_answer_to(&cut, &asked, 0x1234));
+        let mut refusal = [&cut[..], &[1; 600]].concat();
+        refusal[3] |= 5;
+        refusal[5] = 0;
+        let cut = cut_to_fit(refusal, &asked);
+        assert!(cut.len() == 12 && is_cut(&cut) && is_answer_to(&cut, &asked, 0x1234));
     }
 
     proptest! {

@@ -211,7 +211,10 @@ pub(super) mod tests {
         };
         let back = Network {
             name: "back.end".into(),
-            people: vec![person(1, "web aaaaaaaaaaaa", 12, true), person(3, "cache", 13, false)],
+            people: vec![
+                person(1, "web aaaaaaaaaaaa", 12, true),
+                person(3, "cache _my_cache-1", 13, false),
+            ],
             links: Vec::new(),
         };
         Zone::new(vec![front, back], search)

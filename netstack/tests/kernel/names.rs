@@ -30,6 +30,7 @@ cases![
     silent_and_failing_servers_are_passed_over,
     refusals_lead_to_the_next_server_and_denials_do_not,
     a_flood_of_questions_is_bounded,
+    a_question_that_comes_back_ends,
     strange_questions_are_refused,
     forged_answers_are_not_taken,
     long_answers_come_over_tcp,
@@ -442,6 +443,35 @@ fn a_flood_of_questions_is_bounded() {
     // Each is asked at most three times, each time from a socket of its own.
     assert!(descriptors() - before < 610);
     eventually(|| (200..=600).contains(&silent.load(Ordering::Relaxed)));
+}
+
+/// A forwarder inside, which asks us, is asked by us.
+fn a_question_that_comes_back_ends() {
+    let _inside = start(&["127.0.0.5"], false);
+    let socket = inside("c1", || UdpSocket::bind("127.0.0.5:53").unwrap());
+    let rounds = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&rounds);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 512];
+        let mut asking = std::collections::BTreeMap::new();
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let (id, is_answer) = ([buffer[0], buffer[1]], buffer[2] & 0x80 != 0);
+            if is_answer {
+                if let Some(whom) = asking.remove(&id) {
+                    socket.send_to(&buffer[..length], whom).unwrap();
+                }
+            } else {
+                counter.fetch_add(1, Ordering::Relaxed);
+                asking.insert(id, from);
+                socket.send_to(&buffer[..length], HERE).unwrap();
+            }
+        }
+    });
+    let before = Instant::now();
+    assert_eq!(ask("x.example"), "SERVFAIL");
+    assert!(before.elapsed() < Duration::from_secs(5));
+    assert!(rounds.load(Ordering::Relaxed) <= 600);
+    assert_eq!(ask("web"), "NOERROR 10.90.0.2");
 }
 
 /// Waits for what other threads do.
