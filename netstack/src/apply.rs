@@ -26,7 +26,7 @@ mod lan;
 mod links;
 mod router;
 pub(crate) mod ruleset;
-mod shape;
+pub(crate) mod shape;
 
 pub use error::{AttachError, DetachError, PurgeError};
 pub use inside::{ConfigureError, DefaultRoutes, configure_loopback, set_default_routes};

@@ -73,6 +73,8 @@ pub(crate) enum Mend {
     Attach(usize),
     /// The container's side is configured again.
     Inside(usize),
+    /// Its bandwidth is limited again.
+    Limit(usize),
     /// Forwarding is switched on.
     Forwarding(bool),
     /// IPv4 packets that come in by this interface are forwarded.
@@ -136,6 +138,10 @@ fn carry_out(recorded: &Recorded<'_>, sysctls: &ProcSys, mend: &Mend) -> Result<
         Mend::Inside(n) => {
             let (plan, netns) = place(*n)?;
             apply::configure_again(plan, *netns).map_err(|e| rcnt_base::report::chain(&e))
+        }
+        Mend::Limit(n) => {
+            let (plan, netns) = place(*n)?;
+            apply::shape::limit_again(plan, *netns).map_err(|e| e.to_string())
         }
         Mend::Forwarding(ipv6) => {
             sysctls.write(forwarding_name(*ipv6), "1").map_err(|e| e.to_string())
@@ -213,4 +219,6 @@ pub(crate) struct Inside {
     pub(crate) links: Vec<crate::facts::Link>,
     pub(crate) addresses: Vec<crate::facts::Address>,
     pub(crate) routes: Vec<crate::facts::Route>,
+    /// Bytes per second that come in and go out, where there are limits.
+    pub(crate) limits: (Option<u64>, Option<u64>),
 }

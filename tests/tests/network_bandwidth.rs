@@ -46,6 +46,24 @@ fn a_transfer_takes_as_long_as_its_bandwidth_says() {
     let pid = world.pid_of("slow");
     let inside = world.ok_sh(&format!("nsenter -t {pid} -n tc qdisc show dev eth0"));
     assert!(inside.contains("rate 8Mbit"), "{inside}");
+    assert_eq!(world.inspect("slow", "/HostConfig/Bandwidth"), "16000000bit/8000000bit");
+    // Somebody takes it away.
+    world.rcnt("network check").success().prints("");
+    let veth = world.ok_sh("ip -o link show type veth | grep -o 'veth[0-9a-f]*' | head -n1");
+    for (harm, told) in [
+        (format!("tc qdisc del dev {veth} root"), "its bandwidth in is not limited"),
+        (
+            format!(
+                "nsenter -t {pid} -n tc qdisc replace dev eth0 root tbf rate 9mbit burst 64k limit 99k"
+            ),
+            "its bandwidth out is not limited",
+        ),
+    ] {
+        world.ok_sh(&harm);
+        world.rcnt("network check").exits(1).has(told);
+        world.rcnt("network check --repair").success().has(told);
+        world.rcnt("network check").success().prints("");
+    }
     world.rcnt("rm -f slow").success();
     world.nothing_is_left();
 }

@@ -204,6 +204,20 @@ fn both_families_and_every_network_are_confined() {
     world.nothing_is_left();
 }
 
+#[test]
+fn a_bridge_whose_containers_do_not_talk_has_lists_too() {
+    let world = World::new();
+    let _server = serve_on_the_lan(&world);
+    world.ok("network create -o icc=false closed");
+    wait(&world, "one", "--network closed --egress-allow 192.0.2.20:97");
+    wait(&world, "two", "--network closed");
+    assert_eq!(ask(&world, "one", "tcp 192.0.2.20 97"), "hello");
+    assert_eq!(ask(&world, "one", "tcp 192.0.2.20 98"), "ECONNREFUSED");
+    // The list lets neighbours be; the bridge does not.
+    let two = world.address_of("two");
+    assert_eq!(ask(&world, "one", &format!("tcp {two} 97")), "silence");
+}
+
 /// A name server on the LAN; `example.test` and all below is the LAN's peer.
 #[track_caller]
 fn name_server(world: &World) -> Running {

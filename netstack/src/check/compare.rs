@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::{Facts, Finding, Inside, Mend, Recorded, Subject, forwarding_from, forwarding_name};
+use crate::bandwidth::Bandwidth;
 use crate::facts::Link;
 use crate::plan::{BridgePlan, NetworkPlan};
 use crate::rules::{self, Entry};
@@ -168,6 +169,15 @@ fn place_drift(
         let there = |r: &crate::facts::Route| r.prefix == 0 && r.gateway == Some(gateway);
         if !inside.routes.iter().any(there) {
             note(format!("the default route via {gateway} is gone inside"));
+        }
+    }
+    let Bandwidth { into, out } = end.bandwidth;
+    for (way, wanted, found_rate) in [("in", into, inside.limits.0), ("out", out, inside.limits.1)]
+    {
+        // In bytes, as the kernel counts.
+        if wanted.is_some_and(|bits| found_rate != Some(bits / 8)) {
+            let what = format!("its bandwidth {way} is not limited as it shall be");
+            found.note(subject.clone(), Mend::Limit(n), what);
         }
     }
 }

@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use rcnt_base::sys::netlink::Family;
+
 use super::{Facts, Inside, Recorded, forwarding_from, forwarding_name};
-use crate::apply;
+use crate::apply::{self, shape};
 use crate::facts::{self, Link, Route};
 use crate::neighbours;
 use crate::rules;
+use crate::socket::Socket;
 use crate::sysctl::ProcSys;
 
 /// Reads what there is.
@@ -32,12 +35,20 @@ pub(super) fn read(recorded: &Recorded<'_>, sysctls: &ProcSys) -> io::Result<Fac
             facts.settings.insert(name, value);
         }
     }
-    for (_, netns) in recorded.places {
+    for (plan, netns) in recorded.places {
+        let end = &plan.endpoint;
+        // Asked for only where there is to be one.
+        let limit = |interface: &str, wanted: Option<u64>| match wanted {
+            Some(_) => shape::read(&mut Socket::open(Family::Route)?, interface),
+            None => Ok(None),
+        };
+        let into = limit(&end.host_interface, end.bandwidth.into)?;
         facts.inside.push(apply::look_inside(*netns, || {
             Ok(Inside {
                 links: facts::read_links()?,
                 addresses: facts::read_addresses()?,
                 routes: facts::read_routes()?,
+                limits: (into, limit(&end.interface, end.bandwidth.out)?),
             })
         })?);
     }

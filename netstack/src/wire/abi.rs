@@ -283,6 +283,7 @@ pub(crate) const RTA_SRC: u16 = 2;
 pub(crate) const RTA_IIF: u16 = 3;
 pub(crate) const RTM_F_FIB_MATCH: u32 = 0x2000;
 pub(crate) const RTM_NEWQDISC: u16 = 36;
+pub(crate) const RTM_GETQDISC: u16 = 38;
 pub(crate) const RTM_NEWTFILTER: u16 = 44;
 pub(crate) const TCA_KIND: u16 = 1;
 pub(crate) const TCA_OPTIONS: u16 = 2;
