@@ -33,8 +33,9 @@ use serde::Serialize;
 use explain::explain;
 pub use explain::{Report, Step};
 
-use crate::facts::Route;
+use crate::facts::{self, Route};
 use crate::namespace::{here, visit};
+use crate::neighbours::{self, Firewall};
 use crate::socket::Socket;
 use crate::sysctl::ProcSys;
 use crate::wire::route;
@@ -164,6 +165,8 @@ pub(crate) struct Facts {
     not_forwarding: Option<String>,
     /// Tables of iptables-legacy, which no trace shows.
     legacy: Vec<String>,
+    /// The chains of iptables-legacy that drop whatever a bridge forwards.
+    legacy_drops: Vec<String>,
 }
 
 /// Everything that was seen.
@@ -287,6 +290,9 @@ fn host_facts(request: &TraceRequest<'_>, seen: &mut Observation) {
     };
     let legacy = std::fs::read_to_string(names).unwrap_or_default();
     seen.facts.legacy = legacy.lines().map(str::to_owned).collect();
+    if !seen.facts.legacy.is_empty() {
+        seen.facts.legacy_drops = legacy_drops(request).unwrap_or_default();
+    }
     // The last interface it came in by is the one that routes: the bridge, not its port.
     let arrived = seen
         .sightings
@@ -314,6 +320,15 @@ fn host_facts(request: &TraceRequest<'_>, seen: &mut Observation) {
         seen.facts.nowhere_on_host = nowhere::read(to).unwrap_or_default();
     }
     seen.facts.arrival = Some(arrival);
+}
+
+fn legacy_drops(request: &TraceRequest<'_>) -> io::Result<Vec<String>> {
+    let links = facts::read_links()?;
+    let bridges = links.iter().filter(|link| link.kind.as_deref() == Some("bridge"));
+    let bridges: Vec<&str> = bridges.map(|link| link.name.as_str()).collect();
+    let ours = Firewall::Legacy { ipv6: request.destination.is_ipv6() };
+    let drops = neighbours::read(request.table, &bridges)?.into_iter();
+    Ok(drops.filter(|drop| drop.firewall == ours).map(|drop| drop.to_string()).collect())
 }
 
 /// The setting that is 0. For IPv4 an interface has one of its own for what comes in by

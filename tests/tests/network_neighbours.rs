@@ -59,6 +59,12 @@ fn ufw_closes_and_opens(iptables: &str, chain: &str) {
     let said = serve(&world, "web", "-p 8080:80");
     assert_eq!(said.stderr, told);
     assert!(!reached(&world, 8080));
+    let lost = world.rcnt("network trace --timeout 300ms 192.0.2.20 192.0.2.10:8080").exits(1);
+    let named = match iptables {
+        "iptables-legacy" => format!("dropped in host by iptables-legacy: {chain} has policy drop"),
+        _ => "dropped in host by the policy of chain FORWARD, table ip filter".to_owned(),
+    };
+    assert!(lost.stdout.contains(&named), "{lost}");
     world.rcnt("network check").exits(1).has(&format!("host: {chain} has policy drop"));
     // One direction is not enough.
     world.ok_sh(&format!("{iptables} {}", UFW_ALLOWS[0]));

@@ -271,9 +271,14 @@ impl View<'_> {
             return (false, verdict, None);
         }
         let tables = legacy.join(", ");
-        let verdict = format!(
-            "dropped in host by iptables-legacy, at {hook} (it has the tables {tables}): no trace shows its rules"
-        );
+        let verdict = match self.seen.facts.legacy_drops.as_slice() {
+            drops @ [_, ..] if station == Station::Forward => {
+                format!("dropped in host by iptables-legacy: {}", drops.join(", "))
+            }
+            _ => format!(
+                "dropped in host by iptables-legacy, at {hook} (it has the tables {tables}): no trace shows its rules"
+            ),
+        };
         let command = if self.request.destination.is_ipv4() { "iptables" } else { "ip6tables" };
         (
             false,
