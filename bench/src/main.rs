@@ -70,7 +70,10 @@ fn run() -> Result<()> {
         let measured = parts.iter().filter(|(part, _)| wanted(*part));
         tables.extend(measured.map(|(_, table)| table(&peers, rounds)));
         if let (true, Some(ours)) = (wanted(Part::Many), peers.first()) {
-            tables.push(many::table(ours, &options.rcnt, &place, rounds)?);
+            match many::table(ours, &options.rcnt, &place, rounds) {
+                Ok(table) => tables.push(table),
+                Err(reason) => eprintln!("\nrcnt-bench: without a crowd: {reason}"),
+            }
             tables.push(series::table(&peers, options.all));
         }
     }

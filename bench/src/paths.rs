@@ -16,7 +16,7 @@ use crate::traffic;
 /// The two ports of the host that lead to the server's.
 const PUBLISHED: u16 = 18080;
 /// How long one turn lasts.
-const TURN: Duration = Duration::from_millis(120);
+const TURN: Duration = Duration::from_millis(100);
 
 /// Who takes the same way through the kernel differs by this much from one run
 /// to the next.
