@@ -65,6 +65,7 @@ pub use exec::ExecArgs;
 pub use logs::{LogLine, LogOptions, LogReader};
 pub use pull::{PullOptions, PullPolicy};
 pub use rcnt_runtime::spawn::WindowSize;
+pub use records::Sketch;
 pub use request::{RunArgs, RunRequest};
 pub use session::{Event, Session};
 pub use start::StartMode;
@@ -174,6 +175,25 @@ impl Engine {
             } else {
                 all.extend(repair::settle(&self.paths, container, false)?);
             }
+        }
+        Ok(all)
+    }
+
+    /// Every container in outline, newest first.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub fn sketches(&self) -> Result<Vec<Sketch>> {
+        let living = repair::Living::open(&self.paths);
+        let mut all = Vec::new();
+        for sketch in records::sketches(&self.paths)? {
+            if sketch.status != Status::Running || living.has(&sketch.id) {
+                all.push(sketch);
+                continue;
+            }
+            let Some(container) = records::load(&self.paths, &sketch.id)? else { continue };
+            let settled = repair::settle(&self.paths, container, false)?;
+            all.extend(settled.map(|c| Sketch { status: c.state.status, ..sketch }));
         }
         Ok(all)
     }

@@ -3,14 +3,17 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rcnt_base::files::{self, Durability, Lock};
 use rcnt_base::ids::{ContainerId, Name};
 use rustix::fs::{Mode, OFlags};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
 
-use crate::container::{Container, Record, State};
+use crate::container::{Container, Record, State, Status};
 use crate::error::{EngineError, Result};
 use crate::paths::Paths;
 
@@ -93,8 +96,23 @@ pub fn load(paths: &Paths, id: &ContainerId) -> Result<Option<Container>> {
 
 /// The container of this id whose directory is `path`, below `dir`.
 fn load_at(dir: impl AsFd, path: &Path, id: &ContainerId) -> Result<Option<Container>> {
+    let found = read_at::<Record, State>(dir, path, id)?;
+    Ok(found.map(|(record, state)| Container {
+        id: id.clone(),
+        name: record.name.clone(),
+        record,
+        state,
+    }))
+}
+
+/// Its two files, as far as `R` and `S` want to know.
+fn read_at<R: DeserializeOwned, S: DeserializeOwned>(
+    dir: impl AsFd,
+    path: &Path,
+    id: &ContainerId,
+) -> Result<Option<(R, S)>> {
     let reading = || EngineError::state(format!("cannot read container {}", id.short()));
-    let record: Record = match files::read_json_at(&dir, &path.join(Paths::RECORD)) {
+    let record = match files::read_json_at(&dir, &path.join(Paths::RECORD)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => read.map_err(reading())?,
     };
@@ -103,7 +121,7 @@ fn load_at(dir: impl AsFd, path: &Path, id: &ContainerId) -> Result<Option<Conta
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => read.map_err(reading())?,
     };
-    Ok(Some(Container { id: id.clone(), name: record.name.clone(), record, state }))
+    Ok(Some((record, state)))
 }
 
 /// Every container, newest first. One whose files are damaged is left out, and
@@ -112,6 +130,56 @@ fn load_at(dir: impl AsFd, path: &Path, id: &ContainerId) -> Result<Option<Conta
 /// # Errors
 /// The directory cannot be read.
 pub fn list(paths: &Paths) -> Result<Vec<Container>> {
+    let mut all = each(paths, |dir, path, id| load_at(dir, path, id))?;
+    all.sort_by(|a, b| b.record.created.cmp(&a.record.created).then_with(|| a.id.cmp(&b.id)));
+    Ok(all)
+}
+
+/// The least there is to say of a container: to read no more of a thousand takes half
+/// of the time.
+#[derive(Debug)]
+pub struct Sketch {
+    /// Its id.
+    pub id: ContainerId,
+    /// When it was created.
+    pub created: OffsetDateTime,
+    /// What its state says.
+    pub status: Status,
+}
+
+/// As [`list`], in outline.
+///
+/// # Errors
+/// As [`list`].
+pub(crate) fn sketches(paths: &Paths) -> Result<Vec<Sketch>> {
+    let mut all = each(paths, sketch_at)?;
+    all.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+    Ok(all)
+}
+
+fn sketch_at(dir: &OwnedFd, path: &Path, id: &ContainerId) -> Result<Option<Sketch>> {
+    #[derive(Deserialize)]
+    struct Made {
+        #[serde(with = "time::serde::rfc3339")]
+        created: OffsetDateTime,
+    }
+    #[derive(Deserialize)]
+    struct Now {
+        status: Status,
+    }
+    let found = read_at::<Made, Now>(dir, path, id)?;
+    Ok(found.map(|(made, now)| Sketch {
+        id: id.clone(),
+        created: made.created,
+        status: now.status,
+    }))
+}
+
+/// Has `load` read every container there is.
+fn each<T>(
+    paths: &Paths,
+    load: impl Fn(&OwnedFd, &Path, &ContainerId) -> Result<Option<T>>,
+) -> Result<Vec<T>> {
     let dir = paths.containers();
     let survey = survey(&dir)?;
     sweep(&dir, &survey.hidden);
@@ -119,12 +187,11 @@ pub fn list(paths: &Paths) -> Result<Vec<Container>> {
     let Ok(open) = rustix::fs::open(&dir, flags, Mode::empty()) else { return Ok(Vec::new()) };
     let mut all = Vec::new();
     for id in survey.ids {
-        match load_at(&open, Path::new(id.as_str()), &id) {
+        match load(&open, Path::new(id.as_str()), &id) {
             Ok(container) => all.extend(container),
             Err(error) => log::warn!("{}", rcnt_base::report::chain(&error)),
         }
     }
-    all.sort_by(|a, b| b.record.created.cmp(&a.record.created).then_with(|| a.id.cmp(&b.id)));
     Ok(all)
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rcnt_base::ids::ContainerId;
 use rcnt_engine::images::{Reference, Store};
 use rcnt_engine::netstack::ports::{ContainerPort, listing};
 use rcnt_engine::request::MountSource;
@@ -38,15 +39,24 @@ pub(super) fn ps(engine: &Engine, flags: &PsFlags) -> Result<u8, Failure> {
     };
     // A filter by state says itself which states to show.
     let all = flags.all || last.is_some() || filters.has("status") || filters.has("exited");
+    let bare = flags.quiet && flags.format.is_none();
+    let short = |id: &ContainerId| match flags.no_trunc {
+        true => format!("{id}\n"),
+        false => format!("{}\n", id.short()),
+    };
+    if bare && filters.is_empty() {
+        let mut sketches = engine.sketches()?;
+        sketches.retain(|sketch| all || sketch.status == Status::Running);
+        sketches.truncate(last.unwrap_or(usize::MAX));
+        render::out(&sketches.iter().map(|sketch| short(&sketch.id)).collect::<String>())?;
+        return Ok(0);
+    }
     let mut containers = engine.list()?;
     let order: Vec<String> = containers.iter().map(|c| c.id.to_string()).collect();
     containers.retain(|c| (all || c.state.status == Status::Running) && wanted.holds(c, &order));
     containers.truncate(last.unwrap_or(usize::MAX));
-    if flags.quiet && flags.format.is_none() {
-        let id =
-            |c: &Container| if flags.no_trunc { c.id.to_string() } else { c.id.short().into() };
-        let lines: String = containers.iter().map(|c| id(c) + "\n").collect();
-        render::out(&lines)?;
+    if bare {
+        render::out(&containers.iter().map(|c| short(&c.id)).collect::<String>())?;
         return Ok(0);
     }
     let now = OffsetDateTime::now_utc();
@@ -112,7 +122,8 @@ impl<'a> Wanted<'a> {
         let Container { id, name, record, state } = container;
         let filters = self.filters;
         let age = |id: &str| order.iter().position(|known| known == id);
-        let (ours, older) = (age(id.as_str()), |id: &String| age(id));
+        // Looked up for who asks: each is a walk through all of them.
+        let (ours, older) = (|| age(id.as_str()), |id: &String| age(id));
         filters.any("id", |v| pattern_matches(&format!("^(?:{v})"), id.as_str()))
             && filters.any("name", |v| pattern_matches(v.trim_start_matches('/'), name.as_str()))
             && filters.any("status", |v| v == state.status.as_str())
@@ -134,8 +145,8 @@ impl<'a> Wanted<'a> {
                 record.config.exposed.iter().any(is)
             })
             && filters.any("volume", |v| mounts(container).iter().any(|(s, d)| s == v || d == v))
-            && self.before.iter().all(|other| ours > older(other))
-            && self.since.iter().all(|other| ours < older(other))
+            && self.before.iter().all(|other| ours() > older(other))
+            && self.since.iter().all(|other| ours() < older(other))
     }
 
     fn is_connected(&self, container: &Container) -> bool {

@@ -30,6 +30,11 @@ impl Filters {
         Ok(Self(filters))
     }
 
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The values given for `key`.
     pub(crate) fn values(&self, key: &str) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(k, _)| k == key).map(|(_, value)| value.as_str())

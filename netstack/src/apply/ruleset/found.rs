@@ -172,7 +172,8 @@ pub(super) fn present(
     let sequences: Vec<u32> = entries.iter().map(ask).collect();
     let mut there = Vec::new();
     socket.exchange(&requests, |message: &Message<'_>| {
-        let position = sequences.iter().position(|s| *s == message.sequence);
+        // They were counted up.
+        let position = sequences.binary_search(&message.sequence).ok();
         there.extend(position.and_then(|position| entries.get(position)).cloned());
         Ok(())
     })?;
@@ -192,10 +193,8 @@ pub(super) fn still_ours<'a>(
     let mut ours = Vec::new();
     socket.exchange(&requests, |message: &Message<'_>| {
         let found = nft::read_element(message).map_err(invalid)?;
-        let entry = sequences
-            .iter()
-            .position(|s| *s == message.sequence)
-            .and_then(|position| wanted.get(position));
+        let position = sequences.binary_search(&message.sequence).ok();
+        let entry = position.and_then(|position| wanted.get(position));
         ours.extend(entry.filter(|(_, element)| same(element, &found)));
         Ok(())
     })?;
