@@ -30,7 +30,7 @@ mod stored;
 pub(crate) use change::{Change, Note};
 pub(crate) use connect::{connect, disconnect, mend};
 use endpoint::Parts;
-pub(crate) use endpoint::{egress, names};
+pub(crate) use endpoint::names;
 use gateway::Wish;
 pub(crate) use stored::{enlist, plans, wanted, write_plans};
 
@@ -138,6 +138,7 @@ fn on_networks(engine: &Engine, container: &Container) -> Result<Place> {
         let parts = Parts {
             table: &table,
             host: engine.config.host_policy(),
+            host_gateway: engine.config.host_gateway_ip,
             container,
             lease: leased(wish, claims)?,
             // A name never used before: the pair of the last run may not be gone yet.

@@ -92,7 +92,7 @@ fn names(
         })?;
         forwards |= network.is_some_and(|network| !network.internal);
     }
-    let listed = super::network::egress(container).map(|list| Listed {
+    let listed = container.record.request.egress.clone().map(|list| Listed {
         table: table_name(&engine.paths.roots.instance()),
         sources: endpoints
             .iter()

@@ -297,6 +297,13 @@ fn names_without_ports_and_names_from_add_host() {
     wait(&world, "told", "--add-host peer:192.0.2.20 --egress-allow peer:98");
     assert_eq!(ask(&world, "told", "tcp 192.0.2.20 98"), "hello");
     assert_eq!(ask(&world, "told", "tcp 192.0.2.20 97"), "ECONNREFUSED");
+    let host = world.job("python3", ["-c", SERVER]).start();
+    host.expect("ready");
+    wait(&world, "near", "--add-host up:host-gateway --egress-allow up:98/udp");
+    let gateway = world.inspect("near", "/NetworkSettings/Gateway");
+    let gateway = gateway.as_str().unwrap();
+    assert_eq!(ask(&world, "near", &format!("udp {gateway} 98")), "hello");
+    assert_eq!(ask(&world, "near", &format!("udp {gateway} 97")), "EHOSTUNREACH");
 }
 
 #[test]

@@ -134,6 +134,7 @@ fn put_on<'a>(engine: &Engine, mut change: Change<'a>, wish: &Wish) -> Result<Ch
     let parts = Parts {
         table: &table_name(&paths.roots.instance()),
         host: engine.config.host_policy(),
+        host_gateway: engine.config.host_gateway_ip,
         container: &container,
         lease: leased(wish, &claims)?,
         id: &id,

@@ -24,6 +24,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) table: &'a str,
     /// What the configuration lets us change of the host.
     pub(crate) host: HostPolicy,
+    /// What `host-gateway` is, where that is not the network's gateway.
+    pub(crate) host_gateway: Option<IpAddr>,
     /// Whose it is.
     pub(crate) container: &'a Container,
     /// Its addresses.
@@ -71,7 +73,14 @@ pub(crate) fn plan(wish: &Wish, parts: &Parts<'_>) -> Result<NetworkPlan> {
     if wire.bridge().is_none() && container.record.request.bandwidth.into.is_some() {
         return Err(unusable("--bandwidth limits what comes in on bridge networks only: say /OUT"));
     }
-    let egress = egress(container);
+    let gateways = match parts.host_gateway {
+        Some(address) => vec![address],
+        None => {
+            let v6 = gateway::gateway6(network).map(IpAddr::V6);
+            gateway::gateway4(network).map(IpAddr::V4).into_iter().chain(v6).collect()
+        }
+    };
+    let egress = egress(container, &gateways);
     if egress.is_some() && wire.bridge().is_none() {
         return Err(unusable("--egress-allow holds on bridge networks only"));
     }
@@ -112,14 +121,17 @@ pub(crate) fn plan(wish: &Wish, parts: &Parts<'_>) -> Result<NetworkPlan> {
 }
 
 /// The container's egress list, with what `--add-host` says of its names.
-pub(crate) fn egress(container: &Container) -> Option<EgressList> {
+fn egress(container: &Container, gateways: &[IpAddr]) -> Option<EgressList> {
     let request = &container.record.request;
     let list = request.egress.as_ref()?;
     // Checked when the container was created.
     let hosts: Vec<ExtraHost> = request.add_host.iter().flat_map(|entry| entry.parse()).collect();
-    Some(list.with_hosts(hosts.iter().filter_map(|host| match host.target {
-        HostTarget::Address(address) => Some((host.name.as_str(), address)),
-        HostTarget::Gateway => None,
+    Some(list.with_hosts(hosts.iter().flat_map(|host| {
+        let addresses = match host.target {
+            HostTarget::Address(address) => vec![address],
+            HostTarget::Gateway => gateways.to_vec(),
+        };
+        addresses.into_iter().map(|address| (host.name.as_str(), address))
     })))
 }
 
