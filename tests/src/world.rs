@@ -387,7 +387,7 @@ impl World {
         // The kernel takes namespaces apart after their last process is gone.
         let mut rest = Vec::new();
         let baseline = self.baseline.lock().unwrap();
-        let gone = wait_for(Duration::from_secs(4), || {
+        let gone = wait_for(Duration::from_secs(15), || {
             rest = leaks::find(&self.space, &baseline, &self.cgroup_parent);
             rest.is_empty()
         });

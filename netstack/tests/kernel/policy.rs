@@ -1,9 +1,11 @@
 //! What a bridge lets pass: cases in which packets say it.
 
 use rcnt_netstack::apply;
+use rcnt_netstack::guard::RulesWatch;
 use rcnt_netstack::network::GatewayMode;
 use rcnt_netstack::plan::{BridgeRules, NetworkPlan, Passage, Wire};
 use rcnt_netstack::ports::Protocol;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::cases::Case;
 use crate::world::*;
@@ -12,6 +14,14 @@ pub const ALL: &[Case] = &[
     (
         "a_host_that_was_no_router_does_not_become_one",
         a_host_that_was_no_router_does_not_become_one,
+    ),
+    (
+        "a_container_is_not_taken_for_the_hosts_loopback",
+        a_container_is_not_taken_for_the_hosts_loopback,
+    ),
+    (
+        "a_flush_is_told_and_what_containers_change_is_not",
+        a_flush_is_told_and_what_containers_change_is_not,
     ),
     ("containers_are_kept_apart_on_request", containers_are_kept_apart_on_request),
     ("an_internal_network_has_no_way_in_or_out", an_internal_network_has_no_way_in_or_out),
@@ -48,6 +58,58 @@ fn a_host_that_was_no_router_does_not_become_one() {
     assert_eq!(fetch("c5", "192.168.79.2", 8080), "far 192.168.79.1");
     // Somebody else's bridge is somebody else's business.
     assert_eq!(fetch("vm", "192.168.79.2", 8080), "far 192.168.80.2");
+}
+
+/// What trusts 127.0.0.0/8 must not hear a container: its bridge takes such addresses
+/// (route_localnet), for published ports at 127.0.0.1.
+fn a_container_is_not_taken_for_the_hosts_loopback() {
+    lan();
+    start("c5", &NET.plan(5, &[]));
+    sh("ip -n c5 link set lo up; ip netns exec c5 sysctl -qw net.ipv4.conf.all.route_localnet=1");
+    let trusting = std::net::UdpSocket::bind("0.0.0.0:7000").unwrap();
+    trusting.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+    let forger = inside("c5", || std::net::UdpSocket::bind("127.0.0.2:0").unwrap());
+    let heard = || {
+        forger.send_to(b"?", "10.88.0.1:7000").unwrap();
+        trusting.recv_from(&mut [0; 8]).map(|(_, from)| from.ip().to_string()).ok()
+    };
+    assert_eq!(heard(), None);
+    // That it is the fence which holds.
+    sh("nft flush chain inet rcnt fence");
+    assert_eq!(heard().as_deref(), Some("127.0.0.2"));
+}
+
+fn a_flush_is_told_and_what_containers_change_is_not() {
+    start("c5", &NET.plan(5, &[tcp("0.0.0.0", 8080, 80)]));
+    let mut watch = RulesWatch::begin("rcnt").unwrap();
+    let is_told = |watch: &RulesWatch| {
+        let mut fds = [PollFd::new(watch, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
+    };
+    let plan = NET.plan(6, &[tcp("0.0.0.0", 8081, 80)]);
+    start("c6", &plan);
+    apply::detach(&plan.undo()).unwrap();
+    assert!(!is_told(&watch), "a start and an end wake nobody");
+    // Of others: heard, and no loss of ours.
+    sh("nft 'add table inet other; add chain inet other c; add rule inet other c accept'
+        nft flush chain inet other c; nft delete table inet other");
+    assert!(!watch.has_lost().unwrap());
+    assert!(watch.is_whole().unwrap());
+    let losses = [
+        "nft flush chain inet rcnt forward",
+        "nft delete table inet rcnt",
+        "printf 'flush ruleset\ntable inet other {\n}\n' | nft -f -",
+        "printf 'table inet other {\n}\nflush ruleset\n' | nft -f -",
+    ];
+    for loss in losses {
+        sh(loss);
+        assert!(is_told(&watch) && watch.has_lost().unwrap(), "{loss}");
+        assert!(!watch.is_whole().unwrap(), "{loss}");
+        apply::publish(&NET.plan(5, &[tcp("0.0.0.0", 8080, 80)])).unwrap();
+        // What is brought back may tell of rules that were written anew, once.
+        let _ = watch.has_lost().unwrap();
+        assert!(watch.is_whole().unwrap() && !watch.has_lost().unwrap(), "{loss}");
+    }
 }
 
 fn containers_are_kept_apart_on_request() {
