@@ -38,7 +38,7 @@ test: root setup ## every test: units, then end to end with real namespaces (roo
 test-vm: root ## tests in emulated machines with Debian's kernel: cgroup v2 alone; systemd (root; VM=, ONLY=)
 	@scripts/test-vm $(ONLY)
 
-test-weakened: root setup ## the runtime with its protections taken away, one by one: a test must notice (root; ONLY=)
+test-weakened: root setup ## runtime and netstack without their protections, one by one: a test must notice (root; ONLY=)
 	@scripts/test-weakened $(ONLY)
 
 check: setup ## what review asks for: format, lints, documentation, licences, weakened builds' patches

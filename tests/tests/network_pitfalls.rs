@@ -287,7 +287,28 @@ fn no_packet_is_larger_than_the_way_out_takes() {
         let mtu = format!("run --rm --network {network} busybox cat /sys/class/net/eth0/mtu");
         assert_eq!(world.ok(mtu), "1400", "{network}");
     }
-    world.ok("network rm small");
+    // A way that takes less than the default route: a VPN. What comes back must fit, too.
+    world
+        .lan()
+        .sh("ip addr add 198.51.100.1/32 dev lo; ip -6 addr add 2001:db8:1::1/128 dev lo nodad")
+        .success();
+    world.ok_sh(&format!(
+        "ip route add 198.51.100.1 via {} mtu 1300; ip -6 route add 2001:db8:1::1 via {} mtu 1300",
+        Lan::V4,
+        Lan::V6
+    ));
+    world.ok("network create --ipv6 --subnet fd00:1::/64 dual");
+    let wire = Wire::on_the_lan(&world, "tcp dst port 99");
+    for to in ["198.51.100.1", "2001:db8:1::1", "192.0.2.20"] {
+        let call = format!("timeout 2 nc {to} 99 </dev/null");
+        world.rcnt(["run", "--rm", "--network", "dual", "busybox", "sh", "-c", &call]);
+    }
+    let heard = wire.heard(&world);
+    for (to, segment) in [("198.51.100.1", 1260), ("2001:db8:1::1", 1240), ("192.0.2.20", 1360)] {
+        let call = heard.lines().find(|line| line.contains(&format!("> {to}.99: Flags [S]")));
+        assert!(call.is_some_and(|l| l.contains(&format!("mss {segment},"))), "{to}\n{heard}");
+    }
+    world.ok("network rm small dual");
 }
 
 #[test]

@@ -298,3 +298,21 @@ pub(crate) const TC_H_ROOT: u32 = 0xffff_ffff;
 pub(crate) const TC_LINKLAYER_ETHERNET: u8 = 1;
 pub(crate) const TCA_TBF_PARMS: u16 = 1;
 pub(crate) const TCA_TBF_BURST: u16 = 6;
+
+// A TCP option that follows the route: linux/netfilter/nf_tables.h; RFC 9293, 3.2
+pub(crate) const NFTA_RT_DREG: u16 = 1;
+pub(crate) const NFTA_RT_KEY: u16 = 2;
+pub(crate) const NFT_RT_TCPMSS: u32 = 3;
+pub(crate) const NFTA_BYTEORDER_SREG: u16 = 1;
+pub(crate) const NFTA_BYTEORDER_DREG: u16 = 2;
+pub(crate) const NFTA_BYTEORDER_OP: u16 = 3;
+pub(crate) const NFTA_BYTEORDER_LEN: u16 = 4;
+pub(crate) const NFTA_BYTEORDER_SIZE: u16 = 5;
+pub(crate) const NFT_BYTEORDER_HTON: u32 = 1;
+pub(crate) const NFTA_EXTHDR_TYPE: u16 = 2;
+pub(crate) const NFTA_EXTHDR_OFFSET: u16 = 3;
+pub(crate) const NFTA_EXTHDR_LEN: u16 = 4;
+pub(crate) const NFTA_EXTHDR_OP: u16 = 6;
+pub(crate) const NFTA_EXTHDR_SREG: u16 = 7;
+pub(crate) const NFT_EXTHDR_OP_TCPOPT: u32 = 1;
+pub(crate) const TCPOPT_MAXSEG: u8 = 2;

@@ -50,6 +50,20 @@ pub(super) const FORWARD: &[Rule] = &[
         ],
         "nor into it",
     ),
+    (
+        &[
+            IIFNAME,
+            Expression::InSet(BRIDGES.name),
+            OIFNAME,
+            Expression::NotInSet(BRIDGES.name),
+            l4proto(0),
+            IS_TCP,
+            Expression::RouteSegment,
+            Expression::ToNetworkOrder16,
+            Expression::SetSegment,
+        ],
+        "no larger segments than the way out takes",
+    ),
     (&[OIFNAME, Expression::NotInSet(BRIDGES.name), Expression::Accept], "not to a container"),
     (
         &[Expression::ConntrackStatus, Expression::And(IPS_DST_NAT), NOT_ZERO, Expression::Accept],

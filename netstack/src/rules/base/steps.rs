@@ -31,6 +31,7 @@ pub(super) const FROM_LINK_LOCAL6: Rule = (
     &[FAMILY, IS_IPV6, network_header(8, 16, 0), LINK_LOCAL6_MASK, LINK_LOCAL6, Expression::Return],
     "cannot be routed: for the relay",
 );
+pub(super) const IS_TCP: Expression = Expression::Equal(&[6]);
 pub(super) const IS_ICMP: Expression = Expression::Equal(&[1]);
 pub(super) const IS_ICMPV6: Expression = Expression::Equal(&[58]);
 pub(super) const ICMP_TYPE: Expression =

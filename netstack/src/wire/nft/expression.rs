@@ -46,6 +46,13 @@ pub(crate) enum Expression {
         port: u32,
     },
     Masquerade,
+    /// Register 0 is the largest TCP segment that the packet's route takes.
+    RouteSegment,
+    /// The 16-bit number in register 0 as it is on the wire.
+    ToNetworkOrder16,
+    /// The TCP option that tells the largest segment becomes register 0, unless it is
+    /// smaller already (nft_exthdr_tcp_set_eval). A packet without it goes on.
+    SetSegment,
     /// The packet is traced from here on (NFNLGRP_NFTRACE) unless register 0 begins with 0.
     Trace,
     Accept,
@@ -112,6 +119,24 @@ impl Expression {
                 a.be32(NFTA_META_SREG, first);
             }),
             Self::Masquerade => named(a, "masq", |_| {}),
+            Self::RouteSegment => named(a, "rt", |a| {
+                a.be32(NFTA_RT_DREG, first);
+                a.be32(NFTA_RT_KEY, NFT_RT_TCPMSS);
+            }),
+            Self::SetSegment => named(a, "exthdr", |a| {
+                a.be32(NFTA_EXTHDR_SREG, first);
+                a.u8(NFTA_EXTHDR_TYPE, TCPOPT_MAXSEG);
+                a.be32(NFTA_EXTHDR_OFFSET, 2);
+                a.be32(NFTA_EXTHDR_LEN, 2);
+                a.be32(NFTA_EXTHDR_OP, NFT_EXTHDR_OP_TCPOPT);
+            }),
+            Self::ToNetworkOrder16 => named(a, "byteorder", |a| {
+                a.be32(NFTA_BYTEORDER_SREG, first);
+                a.be32(NFTA_BYTEORDER_DREG, first);
+                a.be32(NFTA_BYTEORDER_OP, NFT_BYTEORDER_HTON);
+                a.be32(NFTA_BYTEORDER_LEN, 2);
+                a.be32(NFTA_BYTEORDER_SIZE, 2);
+            }),
             Self::Accept => verdict(a, NF_ACCEPT, None),
             Self::Drop => verdict(a, NF_DROP, None),
             Self::Reset => {
