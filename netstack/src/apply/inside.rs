@@ -138,14 +138,34 @@ pub fn set_default_routes(netns: BorrowedFd<'_>, routes: &DefaultRoutes<'_>) -> 
     Ok(())
 }
 
+/// Whether neighbours may remember another MAC of its address.
+fn is_announced(endpoint: &EndpointPlan) -> bool {
+    endpoint.mac != Mac::from_ipv4(endpoint.address4.0)
+}
+
+/// Announces the addresses of an interface whose way to its neighbours is open now: what
+/// the kernel sent when it came up may have met a port of the bridge that did not forward
+/// yet. Being given its MAC is what makes it speak again (`inetdev_event`,
+/// `ndisc_netdev_event`: NETDEV_CHANGEADDR).
+pub(super) fn announce(socket: &mut Socket, endpoint: &EndpointPlan) -> io::Result<()> {
+    if !is_announced(endpoint) {
+        return Ok(());
+    }
+    let index = socket.interface_index(&endpoint.interface)?.ok_or(Errno::NODEV)?;
+    let mut requests = Requests::default();
+    let again = LinkRequest { index, mac: Some(endpoint.mac), ..LinkRequest::default() };
+    let again = again.change(&mut requests);
+    socket.exchange(&requests, |_| Ok(()))?.check(again, &[])
+}
+
 /// Set before there is any link but `lo`; `eth0` inherits them when it is born.
 fn settings(endpoint: &EndpointPlan, sysctls: &ProcSys) -> io::Result<()> {
     // An address always has the MAC made from it, so nobody can remember a wrong
     // one, unless it was asked for: then the kernel shall announce it when the link
     // comes up (moby#36069). An announcement is flooded to every port of the
     // bridge, which took three quarters of a start with 500 containers.
-    let announce = endpoint.mac != Mac::from_ipv4(endpoint.address4.0);
-    if announce {
+    let announced = is_announced(endpoint);
+    if announced {
         sysctls.write("net/ipv4/conf/default/arp_notify", "1")?;
     }
     if endpoint.address6.is_none() {
@@ -159,7 +179,7 @@ fn settings(endpoint: &EndpointPlan, sysctls: &ProcSys) -> io::Result<()> {
         sysctls.write("net/ipv6/conf/default/disable_ipv6", "0")?;
         sysctls.write("net/ipv6/conf/lo/disable_ipv6", "0")?;
     }
-    if announce {
+    if announced {
         sysctls.write("net/ipv6/conf/default/ndisc_notify", "1")?;
     }
     sysctls.write("net/ipv6/conf/default/accept_ra", "0")?;

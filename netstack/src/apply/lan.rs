@@ -50,6 +50,9 @@ pub(super) fn attach(
     inside::interface_settings(endpoint, netns, sysctls).map_err(inside_error)?;
     configure_when_free(&mut container, endpoint).map_err(inside_error)?;
     links::forwarding(&mut container, &endpoint.interface).map_err(inside_error)?;
+    if matches!(lan.kind, LanKind::Macvlan(_)) {
+        inside::announce(&mut container, endpoint).map_err(inside_error)?;
+    }
     Ok(())
 }
 

@@ -71,6 +71,7 @@ pub(super) fn attach(
     shape::limit(&mut socket, host_interface, bandwidth.into).map_err(bandwidth_error)?;
     forwarding(&mut socket, &plan.endpoint.host_interface).map_err(bridge_error)?;
     let state = forwarding(&mut socket, name).map_err(bridge_error)?;
+    inside::announce(&mut container, &plan.endpoint).map_err(inside_error)?;
     if bridge == Bridge::Found {
         bridge_settings(bridge_plan, sysctls, state)?;
     }

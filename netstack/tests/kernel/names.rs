@@ -605,7 +605,8 @@ fn stalling_tcp_clients_delay_nobody() {
     let before = Instant::now();
     assert_eq!(ask("web"), "NOERROR 10.90.0.2");
     assert_eq!(show(&tcp(&query("web", Rtype::A, None))), "NOERROR 10.90.0.2");
-    assert!(before.elapsed() < Duration::from_secs(1));
+    // Those who stall are sent away after ten.
+    assert!(before.elapsed() < Duration::from_secs(4));
     // Who asks and then says that it is done gets its answer.
     let mut stream = connect();
     stream.write_all(&framed(&query("db", Rtype::A, None))).unwrap();
