@@ -15,8 +15,10 @@ use serde_json::{Map, Value, json};
 use time::format_description::well_known::Rfc3339;
 
 use crate::Engine;
+use crate::container::{Container, Status};
 use crate::error::{EngineError, Result};
 use crate::network::aside;
+use crate::request::NetworkMode;
 
 impl Engine {
     /// Every network, by name; the default one is decided if it was not.
@@ -164,6 +166,7 @@ impl Engine {
         let members = members::list(&self.paths.roots.exec, &network.name)
             .map_err(EngineError::state("cannot read who is on the network"))?;
         let on_it = members.iter().map(|m| (m.id.to_string(), endpoint(network, m)));
+        let without_addresses = self.without_addresses(&network.kind)?;
         let predefined = network.is_predefined();
         let ipam_options = match (predefined, network.ipam.options.is_empty()) {
             (true, true) => Value::Null,
@@ -187,10 +190,34 @@ impl Engine {
             "Ingress": false,
             "ConfigFrom": { "Network": "" },
             "ConfigOnly": false,
-            "Containers": on_it.collect::<Map<_, _>>(),
+            "Containers": on_it.chain(without_addresses).collect::<Map<_, _>>(),
             "Options": network.options,
             "Labels": network.labels,
         }))
+    }
+}
+
+impl Engine {
+    /// The running containers of `host` and `none`, which keep no list of them.
+    fn without_addresses(&self, kind: &Kind) -> Result<Vec<(String, Value)>> {
+        let mode = match kind {
+            Kind::Host => NetworkMode::Host,
+            Kind::None => NetworkMode::None,
+            _ => return Ok(Vec::new()),
+        };
+        let on_it =
+            |c: &Container| c.state.status == Status::Running && c.record.request.network == mode;
+        let shown = |c: Container| {
+            let fields = json!({
+                "Name": c.name,
+                "EndpointID": c.id,
+                "MacAddress": "",
+                "IPv4Address": "",
+                "IPv6Address": "",
+            });
+            (c.id.to_string(), fields)
+        };
+        Ok(self.list()?.into_iter().filter(on_it).map(shown).collect())
     }
 }
 

@@ -10,10 +10,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use rcnt_base::ids::ContainerId;
-use rcnt_netstack::claims::{ClaimError, ClaimRequest, Claims, reap, release};
+use rcnt_netstack::claims::{self, ClaimError, ClaimRequest, Claims, ClaimsUndo, reap, release};
 use rcnt_netstack::network::Network;
-use rcnt_netstack::ports::{PortSpec, Protocol};
+use rcnt_netstack::ports::{PortSpec, Protocol, PublishedPort};
 use rcnt_netstack::relay::Relays;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
@@ -531,5 +533,146 @@ fn no_address_is_leased_twice_whoever_is_killed_and_when() {
             e.unwrap().file_name().to_string_lossy().starts_with(".claim.")
         };
         assert!(!std::fs::read_dir(root).unwrap().any(temporary));
+    });
+}
+
+/// What happens to ports, in any order.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A container asks for these.
+    Take(Vec<&'static str>),
+    /// One gives its own back.
+    GiveBack(usize),
+    /// One is killed: its sockets are gone, its files are not.
+    Crash(usize),
+    /// The next command takes back what the dead had written down.
+    Repair,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let spec = proptest::sample::select(vec![
+        "4000:80",
+        "4001:80",
+        "4000:80/udp",
+        "0.0.0.0:4000:80",
+        "127.0.0.1:4000:80",
+        "127.0.0.1:4001:80",
+        "[::]:4000:80",
+        "[::1]:4000:80",
+        "4000-4002:80-82",
+        "4000-4003:80",
+        "127.0.0.1:4000-4003:80",
+        "80",
+        "127.0.0.1::80",
+    ]);
+    prop_oneof![
+        5 => proptest::collection::vec(spec, 1..4).prop_map(Step::Take),
+        2 => any::<usize>().prop_map(Step::GiveBack),
+        1 => any::<usize>().prop_map(Step::Crash),
+        1 => Just(Step::Repair),
+    ]
+}
+
+/// Whether nobody else can have the one port while somebody has the other.
+fn meet(a: &PublishedPort, b: &PublishedPort) -> bool {
+    (a.protocol, a.host_port) == (b.protocol, b.host_port)
+        && a.host_ip.is_ipv4() == b.host_ip.is_ipv4()
+        && (a.host_ip == b.host_ip || a.host_ip.is_unspecified() || b.host_ip.is_unspecified())
+}
+
+/// The ports of all claims, dead or alive, on a model and on disk.
+#[derive(Default)]
+struct Held {
+    alive: Vec<(u32, Claims)>,
+    dead: Vec<(ClaimsUndo, Vec<PublishedPort>)>,
+}
+
+impl Held {
+    fn all(&self) -> Vec<Vec<PublishedPort>> {
+        let alive = self.alive.iter().map(|(_, claims)| claims.published.clone());
+        alive.chain(self.dead.iter().map(|(_, ports)| ports.clone())).collect()
+    }
+
+    /// The living share nothing. What the dead hold at an address is nobody's before it is
+    /// taken back, which every command does before it claims (so that a port at every
+    /// address need not look for dead ones at single addresses).
+    fn check(&self, bench: &Bench) {
+        let alive: Vec<&[PublishedPort]> =
+            self.alive.iter().map(|(_, claims)| &claims.published[..]).collect();
+        for (n, one) in alive.iter().enumerate() {
+            let others = alive.iter().skip(n + 1).copied().flatten();
+            let twice = others.filter(|port| one.iter().any(|own| meet(own, port))).count();
+            assert_eq!(twice, 0, "held twice: {alive:?}");
+            let dead = self.dead.iter().flat_map(|(_, ports)| ports);
+            let same = |port: &&PublishedPort| {
+                one.iter().any(|own| claims::file_of(own) == claims::file_of(port))
+            };
+            assert_eq!(dead.filter(same).count(), 0, "held by the dead: {one:?}");
+        }
+        let all = self.all();
+        let mut files: Vec<String> = all
+            .iter()
+            .flatten()
+            .map(|port| claims::file_of(port).file_name().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        files.sort();
+        let there = bench.files();
+        let there: Vec<&String> =
+            there.iter().filter(|f| files.contains(f) || is_port(f)).collect();
+        assert_eq!(there, files.iter().collect::<Vec<_>>());
+    }
+
+    fn step(&mut self, bench: &Bench, number: u32, step: &Step) {
+        match step {
+            Step::Take(specs) => {
+                let before = bench.files();
+                match bench.take(number, "web", specs) {
+                    Ok(claims) => self.alive.push((number, claims)),
+                    Err(_) => assert_eq!(bench.files(), before, "{specs:?} left something"),
+                }
+            }
+            Step::GiveBack(which) if !self.alive.is_empty() => {
+                drop(self.alive.remove(which % self.alive.len()));
+            }
+            Step::Crash(which) if !self.alive.is_empty() => {
+                let (_, claims) = self.alive.remove(which % self.alive.len());
+                self.dead.push((claims.undo().clone(), claims.published.clone()));
+                drop(claims.keep());
+            }
+            Step::Repair => {
+                for (undo, _) in self.dead.drain(..) {
+                    release(bench.dir.path(), &undo).unwrap();
+                }
+            }
+            Step::GiveBack(_) | Step::Crash(_) => {}
+        }
+    }
+}
+
+fn is_port(file: &str) -> bool {
+    file.starts_with("tcp-") || file.starts_with("udp-")
+}
+
+#[test]
+fn no_port_is_held_twice_whatever_is_asked_for_given_back_and_killed() {
+    isolated("no_port_is_held_twice_whatever_is_asked_for_given_back_and_killed", || {
+        let config = ProptestConfig { cases: 96, failure_persistence: None, ..Default::default() };
+        let steps = proptest::collection::vec(step(), 1..24);
+        TestRunner::new(config)
+            .run(&steps, |steps| {
+                let (bench, mut held) = (Bench::new(true), Held::default());
+                for (number, step) in (1..).zip(&steps) {
+                    held.step(&bench, number, step);
+                    held.check(&bench);
+                }
+                // What nobody holds can be had: refusals were for a reason.
+                held.alive.clear();
+                held.step(&bench, 0, &Step::Repair);
+                let all = ["4000-4003:80-83", "4000:80/udp"];
+                let free = bench.take(1000, "last", &all).map(|claims| claims.published.len());
+                prop_assert_eq!(free.map_err(|e| e.to_string()), Ok(10));
+                Ok(())
+            })
+            .unwrap();
     });
 }

@@ -22,6 +22,11 @@ pub(super) fn of(engine: &Engine, container: &Container) -> Value {
     settings.insert("SandboxID".into(), json!(if running { container.id.as_str() } else { "" }));
     settings.insert("SandboxKey".into(), json!(sandbox));
     settings.insert("HairpinMode".into(), json!(false));
+    // Never filled in by docker either, but asked for by templates.
+    settings.insert("LinkLocalIPv6Address".into(), json!(""));
+    settings.insert("LinkLocalIPv6PrefixLen".into(), json!(0));
+    settings.insert("SecondaryIPAddresses".into(), Value::Null);
+    settings.insert("SecondaryIPv6Addresses".into(), Value::Null);
     settings.insert("Ports".into(), ports(container));
     settings.insert("Networks".into(), Value::Object(networks(engine, container)));
     Value::Object(settings)
@@ -31,7 +36,15 @@ fn networks(engine: &Engine, container: &Container) -> Map<String, Value> {
     let state = &container.state;
     let none = |name: &str| {
         let request = EndpointRequest { network: name.to_owned(), ..EndpointRequest::default() };
-        Map::from_iter([(name.to_owned(), one(container, &request, None))])
+        let mut one = one(container, &request, None);
+        // It has no address there, but is on it.
+        if state.status == Status::Running
+            && let (Some(one), Ok(network)) = (one.as_object_mut(), engine.find_network(name))
+        {
+            one.insert("NetworkID".into(), json!(network.id));
+            one.insert("EndpointID".into(), json!(container.id));
+        }
+        Map::from_iter([(name.to_owned(), one)])
     };
     match &container.record.request.network {
         NetworkMode::None => none("none"),

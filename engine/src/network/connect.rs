@@ -103,9 +103,9 @@ pub(crate) fn mend(engine: &Engine) {
 /// Whether a container of this kind can be put on more networks, in docker's words.
 fn can_change(container: &Container, network: &str) -> Result<()> {
     match (&container.record.request.network, network) {
-        (_, "host") | (NetworkMode::Host, _) => Err(EngineError::HostNetwork),
+        (_, "host") => Err(EngineError::HostNetwork),
         (_, "none") | (NetworkMode::None, _) => Err(EngineError::PrivateNetwork),
-        (NetworkMode::Container(_), _) => Err(EngineError::SharedNetwork),
+        (NetworkMode::Host | NetworkMode::Container(_), _) => Err(EngineError::SharedNetwork),
         (NetworkMode::Bridge(_), _) => Ok(()),
     }
 }
