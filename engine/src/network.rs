@@ -32,7 +32,7 @@ pub(crate) use connect::{connect, disconnect, mend};
 use endpoint::Parts;
 pub(crate) use endpoint::names;
 use gateway::Wish;
-pub(crate) use stored::{enlist, plans, wanted, write_plans};
+pub(crate) use stored::{enlist, mode, plans, wanted, write_plans};
 
 /// Where a container is on the network.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Place {
 /// # Errors
 /// No such network, a taken port or address, a container to join that does not run.
 pub(crate) fn place(engine: &Engine, container: &Container) -> Result<Place> {
-    match &container.record.request.network {
+    match &mode(&engine.paths, container) {
         NetworkMode::None | NetworkMode::Host => Ok(Place::nowhere()),
         NetworkMode::Bridge(_) => on_networks(engine, container),
         NetworkMode::Container(target) => {
@@ -168,7 +168,7 @@ pub(crate) fn warn_unserved(engine: &Engine) {
 /// The names of the networks that a container is on, or shall be on when it runs.
 pub(crate) fn names_of(paths: &Paths, container: &Container) -> Vec<String> {
     let state = &container.state;
-    match &container.record.request.network {
+    match &mode(paths, container) {
         NetworkMode::None => vec!["none".to_owned()],
         NetworkMode::Host => vec!["host".to_owned()],
         NetworkMode::Container(_) => Vec::new(),

@@ -205,8 +205,9 @@ impl Engine {
             Kind::None => NetworkMode::None,
             _ => return Ok(Vec::new()),
         };
-        let on_it =
-            |c: &Container| c.state.status == Status::Running && c.record.request.network == mode;
+        let on_it = |c: &Container| {
+            c.state.status == Status::Running && crate::network::mode(&self.paths, c) == mode
+        };
         let shown = |c: Container| {
             let fields = json!({
                 "Name": c.name,

@@ -87,7 +87,7 @@ impl Engine {
         let paths = &self.paths;
         let _command = records::lock(paths, container)?;
         let container = self.reload_locked(container)?;
-        can_change(&container)?;
+        can_change(paths, &container)?;
         let before = wishes(paths, &container)?;
         let all = before.iter().cloned().chain(specs.clone());
         let all = ports::merge(all).map_err(|e| EngineError::Claims(Box::new(e)))?;
@@ -113,7 +113,7 @@ impl Engine {
         let paths = &self.paths;
         let _command = records::lock(paths, container)?;
         let container = self.reload_locked(container)?;
-        can_change(&container)?;
+        can_change(paths, &container)?;
         let mut wanted = wishes(paths, &container)?;
         if container.state.status != Status::Running {
             for spec in specs {
@@ -152,8 +152,8 @@ impl Engine {
 }
 
 /// Only a container with networks of its own has ports of its own.
-fn can_change(container: &Container) -> Result<()> {
-    match container.record.request.network {
+fn can_change(paths: &Paths, container: &Container) -> Result<()> {
+    match network::mode(paths, container) {
         NetworkMode::Bridge(_) => Ok(()),
         _ => Err(EngineError::NoPortsOfItsOwn(container.name.to_string())),
     }

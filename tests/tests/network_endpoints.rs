@@ -231,6 +231,28 @@ fn ipv6_comes_and_goes_with_the_network_that_has_it() {
 }
 
 #[test]
+fn a_container_without_networks_is_taken_off_none_and_put_on_others() {
+    let world = world();
+    world.ok("run -d --name web web");
+    world.ok("run -d --name db --network front web");
+    world.ok("run -d --name alone --net none busybox sleep 1000");
+    world.ok("network disconnect none alone");
+    world.rcnt("network disconnect none alone").fails(1, &["is not connected to network none"]);
+    assert_eq!(world.inspect("alone", "/NetworkSettings/Networks"), serde_json::json!({}));
+    world.ok("network connect front alone");
+    let page = || inside(&world, "alone", "wget -qO- http://db/");
+    assert_eq!(page(), PAGE.trim_end());
+    world.ok("restart -t 0 alone");
+    assert_eq!(page(), PAGE.trim_end());
+    world.ok("port add alone 8080:80");
+    world.ok("network disconnect front alone");
+    world.ok("restart -t 0 alone");
+    assert_eq!(inside(&world, "alone", "ls /sys/class/net"), "lo");
+    world.ok("rm -f web alone db");
+    end(&world);
+}
+
+#[test]
 fn what_docker_refuses_is_refused() {
     let world = world();
     let cases = [
@@ -274,6 +296,15 @@ fn what_docker_refuses_is_refused() {
         .fails(125, &["address already in use", "holder"]);
     world.ok("run -d --name alone --net none busybox sleep 1000");
     world.rcnt("network connect front alone").fails(1, &["private (none) mode"]);
+    world.rcnt("network disconnect none holder").fails(1, &["is not connected to network none"]);
+    world.ok("run -d --name hosted --net host busybox sleep 1000");
+    world.rcnt("network connect front hosted").fails(1, &["sharing network namespace"]);
+    for name in ["host", "none"] {
+        let shown = world.ok(["network", "inspect", name]);
+        let who = if name == "host" { "hosted" } else { "alone" };
+        assert!(shown.contains(&format!("\"Name\": \"{who}\"")), "{shown}");
+    }
+    world.ok("rm -f hosted");
     world.ok("run -d --name guest --net container:holder busybox sleep 1000");
     world.rcnt("network connect back guest").fails(1, &["sharing network namespace"]);
     world.rcnt("network connect host holder").fails(1, &["host network"]);

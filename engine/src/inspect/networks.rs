@@ -46,7 +46,7 @@ fn networks(engine: &Engine, container: &Container) -> Map<String, Value> {
         }
         Map::from_iter([(name.to_owned(), one)])
     };
-    match &container.record.request.network {
+    match &network::mode(&engine.paths, container) {
         NetworkMode::None => none("none"),
         NetworkMode::Host => none("host"),
         NetworkMode::Container(_) => Map::new(),

@@ -36,7 +36,7 @@ pub(crate) fn connect(engine: &Engine, container: &Container, args: &EndpointArg
     let paths = &engine.paths;
     let _command = records::lock(paths, container)?;
     let container = engine.reload_locked(container)?;
-    can_change(&container, &args.network)?;
+    can_change(&stored::mode(paths, &container), &args.network)?;
     let request = request::endpoint(args)?;
     let request = match request.network.as_str() {
         "bridge" => request,
@@ -67,6 +67,10 @@ pub(crate) fn disconnect(engine: &Engine, container: &Container, network: &str) 
     let container = engine.reload_locked(container)?;
     if matches!(network, "host") {
         return Err(EngineError::HostNetwork);
+    }
+    if network == "none" && stored::mode(paths, &container) == NetworkMode::None {
+        // As docker: then it can be put on others.
+        return stored::set_wanted(paths, &container, Vec::new());
     }
     let named = EndpointRequest { network: network.to_owned(), ..EndpointRequest::default() };
     let name = resolve(engine, named)?.network.name;
@@ -101,8 +105,8 @@ pub(crate) fn mend(engine: &Engine) {
 }
 
 /// Whether a container of this kind can be put on more networks, in docker's words.
-fn can_change(container: &Container, network: &str) -> Result<()> {
-    match (&container.record.request.network, network) {
+fn can_change(mode: &NetworkMode, network: &str) -> Result<()> {
+    match (mode, network) {
         (_, "host") => Err(EngineError::HostNetwork),
         (_, "none") | (NetworkMode::None, _) => Err(EngineError::PrivateNetwork),
         (NetworkMode::Host | NetworkMode::Container(_), _) => Err(EngineError::SharedNetwork),

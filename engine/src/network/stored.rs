@@ -15,7 +15,7 @@ use crate::container::{Container, Endpoint, one_or_many};
 use crate::error::{EngineError, Result};
 use crate::links;
 use crate::paths::Paths;
-use crate::request::EndpointRequest;
+use crate::request::{EndpointRequest, NetworkMode};
 
 /// Version of `networks.json`.
 const SCHEMA: u32 = 1;
@@ -38,6 +38,16 @@ pub(crate) fn wanted(paths: &Paths, container: &Container) -> Result<Vec<Endpoin
         read => {
             Ok(read.map_err(EngineError::state("cannot read the container's networks"))?.endpoints)
         }
+    }
+}
+
+/// The container's mode: what it was created with, but that one which was taken off
+/// `none` has networks of its own from then on, be there any or not.
+pub(crate) fn mode(paths: &Paths, container: &Container) -> NetworkMode {
+    let mode = &container.record.request.network;
+    match *mode == NetworkMode::None && paths.networks(&container.id).exists() {
+        true => NetworkMode::Bridge("none".to_owned()),
+        false => mode.clone(),
     }
 }
 
