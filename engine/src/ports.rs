@@ -4,7 +4,7 @@
 //! The command claims and binds; the undo list says so before the rules do (one
 //! transaction); then the sockets go to the supervisor, which holds and relays them
 //! (SCM_RIGHTS). What a killed command leaves, the next one takes back or finishes
-//! ([`settle`]). What a container shall have is kept in `ports.json`, as asked for:
+//! ([`mod@settle`]). What a container shall have is kept in `ports.json`, as asked for:
 //! ephemeral ports are picked anew.
 
 use std::io;

@@ -22,7 +22,7 @@ pub(crate) struct RunFlags {
     /// Limit what comes in and goes out, as IN/OUT (10mbit/5mbit, 500kbit, /1gbit)
     #[arg(long, value_name = "IN/OUT")]
     bandwidth: Option<String>,
-    /// Let it open connections to this alone: CIDR, IP[:PORT[-PORT]], NAME[:PORT], *.NAME[:PORT], with /udp; or none
+    /// Let it open connections to this alone: CIDR, IP, IP:PORT, IP:PORT-PORT, NAME, NAME:PORT, `*.NAME`, with /udp; or none
     #[arg(long, value_name = "RULE")]
     egress_allow: Vec<String>,
     /// Add Linux capabilities
