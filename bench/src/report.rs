@@ -140,7 +140,7 @@ pub(crate) fn text(table: &Table) -> String {
         let _ = writeln!(text, "{}", padded.collect::<Vec<_>>().join("  ").trim_end());
     }
     let _ = writeln!(text, "\n{rounds} rounds, medians; n× = so many times the first column's");
-    for (name, version) in names {
+    for (name, version) in names.iter().filter(|(_, version)| !version.is_empty()) {
         let _ = writeln!(text, "{name}: {version}");
     }
     text
@@ -169,7 +169,7 @@ pub(crate) fn page(tables: &[Table]) -> String {
     let _ = writeln!(page, "\nVersions:\n");
     let mut told = Vec::new();
     for (name, version) in tables.iter().flat_map(|table| &table.names) {
-        if !told.contains(&name) {
+        if !told.contains(&name) && !version.is_empty() {
             let _ = writeln!(page, "- {name}: {version}");
             told.push(name);
         }
