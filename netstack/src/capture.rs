@@ -20,7 +20,8 @@ pub use rcnt_base::sys::packet::{Counters, Frame};
 
 use crate::namespace::visit;
 use crate::socket::Socket;
-use crate::wire::route::{Dump, read_link};
+use crate::wire::link::read_link;
+use crate::wire::route::Dump;
 use filter::Filter;
 
 /// PACKET_OUTGOING of linux/if_packet.h.

@@ -9,6 +9,7 @@ use rcnt_base::sys::netlink::Family;
 
 use crate::plan::Mac;
 use crate::socket::Socket;
+use crate::wire::link;
 use crate::wire::route::{self, Dump};
 use crate::wire::{Malformed, Message};
 
@@ -68,7 +69,7 @@ fn invalid(error: Malformed) -> io::Error {
 /// # Errors
 /// The kernel's reason.
 pub fn read_links() -> io::Result<Vec<Link>> {
-    dump(Dump::Links, |message| route::read_link(message).map(Some))
+    dump(Dump::Links, |message| link::read_link(message).map(Some))
 }
 
 /// All addresses, both families.

@@ -36,6 +36,7 @@ pub mod facts;
 pub mod graph;
 pub mod guard;
 pub mod ipam;
+mod mac;
 pub mod members;
 pub mod names;
 pub mod namespace;

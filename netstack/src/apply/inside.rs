@@ -19,7 +19,8 @@ use crate::plan::{EndpointPlan, Mac};
 use crate::socket::Socket;
 use crate::sysctl::ProcSys;
 use crate::wire::Requests;
-use crate::wire::route::{LinkRequest, add_address, add_route, delete_route, replace_route};
+use crate::wire::link::LinkRequest;
+use crate::wire::route::{add_address, add_route, delete_route, replace_route};
 
 /// Why the container's side could not be configured.
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,7 @@ use crate::plan::{EndpointPlan, LanKind, LanPlan, NetworkPlan};
 use crate::socket::Socket;
 use crate::sysctl::ProcSys;
 use crate::wire::Requests;
-use crate::wire::route::{LinkKind, LinkRequest};
+use crate::wire::link::{LinkKind, LinkRequest};
 
 const EEXIST: i32 = Errno::EXIST.raw_os_error();
 const EOPNOTSUPP: i32 = Errno::OPNOTSUPP.raw_os_error();

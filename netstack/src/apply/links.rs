@@ -13,7 +13,8 @@ use crate::plan::{BridgePlan, EndpointPlan, NetworkPlan};
 use crate::socket::{Answers, Socket};
 use crate::sysctl::ProcSys;
 use crate::wire::Requests;
-use crate::wire::route::{LinkKind, LinkRequest, LinkState, add_address, read_state};
+use crate::wire::link::{LinkKind, LinkRequest, LinkState, read_state};
+use crate::wire::route::add_address;
 
 /// Whether the bridge was there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use crate::facts::{Link, read_addresses, read_links, read_routes};
 use crate::names::read_host_resolv_conf;
 use crate::socket::Socket;
 use crate::wire::Requests;
-use crate::wire::route::{self, LinkRequest};
+use crate::wire::link::{LinkRequest, read_link};
 
 /// [`default_network`] on this host, in the current network namespace.
 ///
@@ -33,7 +33,7 @@ pub fn find_link(name: &str) -> io::Result<Option<Link>> {
     let sequence = LinkRequest { name: Some(name), ..LinkRequest::default() }.get(&mut requests);
     let mut found = None;
     let answers = Socket::open(Family::Route)?.exchange(&requests, |message| {
-        let link = route::read_link(message);
+        let link = read_link(message);
         found = Some(link.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?);
         Ok(())
     })?;

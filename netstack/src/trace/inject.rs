@@ -26,7 +26,7 @@ use crate::facts;
 use crate::namespace::{fresh, visit};
 use crate::plan::Mac;
 use crate::socket::Socket;
-use crate::wire::route::{LinkKind, LinkRequest, read_state};
+use crate::wire::link::{LinkKind, LinkRequest, read_state};
 use crate::wire::{Requests, abi};
 
 /// The source of our frames: locally administered.

@@ -8,7 +8,8 @@ use rcnt_base::sys::netlink::Family;
 
 use crate::facts;
 use crate::socket::Socket;
-use crate::wire::route::{Dump, read_dead_end, read_link};
+use crate::wire::link::read_link;
+use crate::wire::route::{Dump, read_dead_end};
 
 /// What is in the way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,12 +2,14 @@
 //! format is [`rcnt_base::netlink`]'s, the conversation [`crate::socket`]'s.
 //!
 //! - [`abi`]       numbers of the kernel's headers
-//! - [`route`]     links, addresses, routes
+//! - [`link`]      interfaces
+//! - [`route`]     addresses, routes
 //! - [`nft`]       nf_tables objects and transactions
 //! - [`conntrack`] deletion of tracked connections
 
 pub(crate) mod abi;
 pub(crate) mod conntrack;
+pub(crate) mod link;
 pub(crate) mod nft;
 pub(crate) mod route;
 
