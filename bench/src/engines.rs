@@ -86,7 +86,7 @@ fn helpers(peer: &Peer) -> Result<Option<f64>> {
         peer.time("run", &["-d", "--name", name, "-p", &port, "busybox", "sleep", "1000"])?;
     }
     // What start-up needed is given back a moment later.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    std::thread::sleep(std::time::Duration::from_secs(2));
     let kib = peer.helpers_kib() / CONTAINERS as f64;
     peer.remove(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
     Ok((kib > 0.0).then_some(kib))

@@ -1,5 +1,5 @@
 //! The path built by hand: namespaces on a bridge, ports forwarded by one map
-//! and two chains of nftables, and nothing else.
+//! and two chains of nftables, and nothing else. The server is in a cgroup, as theirs.
 
 use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use crate::Result;
 use crate::child::quiet;
 use crate::host::{Host, Namespace};
+use crate::place;
 use crate::traffic::{REQUESTS, STREAM};
 
 /// The server's address.
@@ -71,7 +72,9 @@ impl Floor {
         let mut serve = Command::new(own);
         serve.arg("serve").stdin(Stdio::null()).stdout(Stdio::null());
         let server = server.inside(|| serve.spawn().map_err(|e| e.to_string()))?;
-        Ok(Self { host, client, server })
+        let built = Self { host, client, server };
+        place::account(built.server.id())?;
+        Ok(built)
     }
 }
 

@@ -64,6 +64,9 @@ pub(crate) fn table(empty: &Peer, rcnt: &Path, place: &Place, rounds: usize) -> 
     let names = vec![("500 containers", String::new()), ("none", String::new())];
     let instances = [Instance("500 containers", &crowded), Instance("none", empty)];
     let rows = [starts(&instances, rounds), changes(&instances, rounds)].concat();
+    let crowd: Vec<String> = (0..CONTAINERS).map(|nth| format!("crowd{nth}")).collect();
+    let crowd: Vec<&str> = crowd.iter().map(String::as_str).collect();
+    crowded.remove(&[&["first"], &crowd[..]].concat())?;
     empty.remove(&["first"])?;
     empty.time("network", &["rm", NETWORK])?;
     eprintln!();

@@ -10,7 +10,7 @@ use rcnt_tests::archive::{Image, Layer};
 use crate::Result;
 use crate::child::{quiet, timed};
 use crate::host::{Host, Namespace};
-use crate::place::{Place, program};
+use crate::place::{CGROUP, Place, program};
 
 /// The image's archive, in the place.
 const IMAGE: &str = "busybox.tar";
@@ -134,7 +134,8 @@ pub(crate) fn another(rcnt: &Path, place: &Place, name: &str) -> Result<Peer> {
 
 fn prepare_rcnt(path: &Path, place: &Place, name: &str, image: &Path) -> Result<Peer> {
     let config = place.dir.join("rcnt.toml");
-    std::fs::write(&config, "").map_err(|e| e.to_string())?;
+    std::fs::write(&config, format!("cgroup-parent = \"{CGROUP}\"\n"))
+        .map_err(|e| e.to_string())?;
     let dir = |suffix: &str| place.dir.join(format!("{name}-{suffix}")).display().to_string();
     let prefix = vec![
         path.display().to_string(),

@@ -9,6 +9,8 @@ use crate::Result;
 use crate::child::quiet;
 
 const INSIDE: &str = "RCNT_BENCH_INSIDE";
+/// The cgroup that everything of ours is below: cgroups outlive namespaces.
+pub(crate) const CGROUP: &str = "rcnt-bench";
 
 /// Whether [`enter`] has happened.
 pub(crate) fn is_inside() -> bool {
@@ -18,6 +20,8 @@ pub(crate) fn is_inside() -> bool {
 /// Runs this program again, inside.
 pub(crate) fn enter() -> Result<()> {
     let own = std::env::current_exe().map_err(|e| e.to_string())?;
+    // What a run left that was ended from outside.
+    rcnt_tests::leaks::remove_cgroups(CGROUP);
     // Whoever ends us ends everything: unshare ends with us, its child with it.
     let status = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "unshare"])
@@ -28,6 +32,7 @@ pub(crate) fn enter() -> Result<()> {
         .env(INSIDE, "1")
         .status()
         .map_err(|e| format!("setpriv(1), of util-linux: {e}"))?;
+    rcnt_tests::leaks::remove_cgroups(CGROUP);
     if status.success() { Ok(()) } else { Err("the measuring did not finish".to_owned()) }
 }
 
@@ -74,6 +79,26 @@ impl Drop for Place {
         let _ = Command::new("umount").arg("--lazy").arg(&self.dir).stderr(Stdio::null()).status();
         let _ = std::fs::remove_dir(&self.dir);
     }
+}
+
+/// Puts a process into a cgroup in every hierarchy, as runtimes do: what it sends and
+/// gets is accounted for there, which costs it its part.
+pub(crate) fn account(pid: u32) -> Result<()> {
+    let root = Path::new("/sys/fs/cgroup");
+    let below = std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    let unified = root.join("cgroup.procs").exists().then(|| root.to_owned());
+    let hierarchies = below.filter(|dir| unified.is_none() && dir.join("cgroup.procs").exists());
+    for hierarchy in hierarchies.chain(unified.clone()) {
+        let dir = hierarchy.join(CGROUP).join("floor");
+        let put = std::fs::create_dir_all(&dir)
+            .and_then(|()| std::fs::write(dir.join("cgroup.procs"), pid.to_string()));
+        // cpuset takes nobody before it has processors.
+        match put {
+            Err(_) if hierarchy.ends_with("cpuset") => {}
+            put => put.map_err(|e| format!("{}: {e}", dir.display()))?,
+        }
+    }
+    Ok(())
 }
 
 /// Where a program is, if it is installed.

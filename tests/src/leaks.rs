@@ -176,8 +176,8 @@ pub(crate) fn remove_empty_cgroup(parent: &str, name: &str) {
     }
 }
 
-/// Removes the world's cgroups, which must be empty by now.
-pub(crate) fn remove_cgroups(name: &str) {
+/// Removes the cgroups at and below one of this name, which must be empty by now.
+pub fn remove_cgroups(name: &str) {
     for _ in 0..100 {
         let all = cgroups(name);
         if all.is_empty() {
