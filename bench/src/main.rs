@@ -58,6 +58,8 @@ fn run() -> Result<()> {
     }
     let place = place::Place::prepare()?;
     let (rounds, wanted) = (options.rounds, |part| options.only.is_none_or(|only| only == part));
+    // First, while nothing else is there; told last.
+    let runtimes = wanted(Part::Runtimes).then(|| oci::table(&options.oci, &place, rounds));
     let mut tables = Vec::new();
     if options.only != Some(Part::Runtimes) {
         let peers = peers::all(&options.rcnt, &place)?;
@@ -77,8 +79,8 @@ fn run() -> Result<()> {
             tables.push(series::table(&peers, options.all));
         }
     }
-    if wanted(Part::Runtimes) {
-        tables.push(oci::table(&options.oci, &place, rounds)?);
+    if let Some(table) = runtimes {
+        tables.push(table?);
     }
     for table in &tables {
         print!("{}", report::text(table));
