@@ -27,6 +27,8 @@ fn lost(world: &World, harm: &str, words: &str, verdict: &str, undo: &str) {
 #[test]
 fn routes_that_lead_nowhere_are_named_inside_and_on_the_host() {
     let world = world();
+    // Each is asked for by the same container, and all are answered (icmp(7)).
+    world.ok_sh("sysctl -qw net.ipv4.icmp_ratelimit=0");
     let inside = format!("nsenter -t {} -n", world.pid_of("client"));
     for kind in ["unreachable", "blackhole", "prohibit"] {
         for (place, prefix) in [("client", inside.as_str()), ("host", "")] {
