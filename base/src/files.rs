@@ -71,6 +71,12 @@ pub fn write_atomic_mode(
     at(path, "write", written)
 }
 
+/// Whether a file of this name is one that [`write_atomic`] has not renamed yet. Where
+/// nobody writes, because a lock is held, whoever made it was killed.
+pub fn is_unfinished(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(".tmp")
+}
+
 /// Creates a file that nobody else can have open. A process that was killed with
 /// the pid we have now may have left one of that name.
 fn create_anew(path: &Path, mode: u32) -> io::Result<File> {

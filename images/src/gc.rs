@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rcnt_base::files::Lock;
+use rcnt_base::files::{Lock, is_unfinished};
 use rcnt_base::ids::Digest;
 use rcnt_base::tree;
 
@@ -129,6 +129,7 @@ pub(crate) fn collect(
     sweep(paths, &paths.blobs(), |name, path| {
         if blobs.contains(name) { Ok(()) } else { free_blob(paths, path, &mut freed) }
     })?;
+    sweep_unfinished(paths)?;
     // Nothing is staged for anybody: whoever stages holds the writers' lock.
     sweep(paths, &paths.staging(), |_, path| {
         tree::remove(path).map_err(|e| paths.error("remove", path, e))
@@ -140,6 +141,17 @@ pub(crate) fn collect(
         tree::remove(path).map_err(|e| paths.error("remove", path, e))
     })?;
     Ok(freed)
+}
+
+/// Records and names are written under these locks: nobody writes one now.
+fn sweep_unfinished(paths: &Paths) -> Result<(), StoreError> {
+    for dir in [paths.records(), paths.refs()] {
+        sweep(paths, &dir, |name, path| match is_unfinished(name) {
+            true => tree::remove(path).map_err(|e| paths.error("remove", path, e)),
+            false => Ok(()),
+        })?;
+    }
+    Ok(())
 }
 
 fn free_blob(paths: &Paths, path: &Path, freed: &mut Freed) -> Result<(), StoreError> {

@@ -468,6 +468,20 @@ fn a_load_killed_at_any_moment_leaves_a_store_that_works() {
 }
 
 #[test]
+fn records_and_names_whose_writer_was_killed_are_swept() {
+    let world = World::new();
+    let made = Made::of(vec![layer(&[("a", b"1")])], &["app:1"]);
+    world.load(std::slice::from_ref(&made));
+    let before = (world.count("records"), world.count("refs"));
+    for dir in ["records", "refs"] {
+        std::fs::write(world.root().join(dir).join(".0a.json.123.0.tmp"), "{").unwrap();
+    }
+    world.store.gc(&unused).unwrap();
+    assert_eq!((world.count("records"), world.count("refs")), before);
+    assert_eq!(world.store.resolve("app:1").unwrap().id.to_string(), made.id());
+}
+
+#[test]
 fn a_full_disk_is_one_line_and_leaves_nothing() {
     if let Some((role, dir)) = role() {
         return on_small_disk(&role, &dir);
